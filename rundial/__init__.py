@@ -1,0 +1,55 @@
+"""Rundial: the experiment logger that never gets in the way of training.
+
+    import rundial as rd
+
+    run = rd.init(project="mnist")
+    run.log({"loss": 0.3})
+    run.finish()
+
+Nothing happens on import: no file, thread or connection is opened, and nothing heavy is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rundial import runs
+from rundial.config import Distributed, Mode
+from rundial.diagnostics import Diagnostics
+from rundial.errors import AuthError, ConfigError, RequestError, RundialError, UnreachableError
+from rundial.events import ResumeMode, RunKind
+from rundial.runs import Run, finish, init, log
+from rundial.version import __version__
+
+RundialDiagnostics = Diagnostics
+RundialRun = Run
+
+if TYPE_CHECKING:
+    run: Run | None
+
+__all__ = [
+    "AuthError",
+    "ConfigError",
+    "Diagnostics",
+    "Distributed",
+    "Mode",
+    "RequestError",
+    "ResumeMode",
+    "Run",
+    "RunKind",
+    "RundialDiagnostics",
+    "RundialError",
+    "RundialRun",
+    "UnreachableError",
+    "__version__",
+    "finish",
+    "init",
+    "log",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "run":  # the current run changes, so it is asked for each time
+        return runs.current()
+    raise AttributeError(f"module 'rundial' has no attribute {name!r}")

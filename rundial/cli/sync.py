@@ -1,0 +1,254 @@
+"""``rundial sync``: send what waits on this machine's disks."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rundial.config import Settings, checked_endpoint, home, key_for, local_server
+from rundial.errors import AuthError, RequestError, RundialError
+from rundial.events import clean_key
+from rundial.recovery import Meta, Sent, Waiting, is_local, survey
+from rundial.recovery import sync as deliver
+from rundial.spool import register, registered
+from rundial.transport import HttpTransport, Outcome, Transport
+
+NO_SERVER = "no local server is running; `rundial ui` starts one"
+
+Directories = Annotated[
+    list[Path] | None, typer.Argument(help="Spool directories. Default: every one this user ever logged from.")
+]
+Endpoint = Annotated[str | None, typer.Option(help="Send to this server instead of the one the runs were logged for.")]
+Status = Annotated[bool, typer.Option("--status", help="Only show what waits, and where it belongs.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent, and where to.")]
+
+
+def sync(
+    directories: Directories = None, endpoint: Endpoint = None, status: Status = False, dry_run: DryRun = False
+) -> None:
+    """Send everything that processes which are gone have left in their spools.
+
+    Exit code 0: nothing is left; 1: something still waits; 2: a server refused the key.
+    """
+    places = [_checked(directory) for directory in directories or ()]
+    with plain_warnings(), closing(Routes(checked_endpoint(endpoint) if endpoint else None)) as routes:
+        found = _found(places)
+        if status:
+            _show(found)
+        elif dry_run:
+            _rehearse(found, routes)
+        else:
+            for directory in places:
+                register(directory)
+            errors = _send(found, routes)
+            _conclude([waiting for waiting in _found(places) if not waiting.alive], errors)
+
+
+def _checked(directory: Path) -> Path:
+    if not directory.is_dir():
+        raise RundialError(f"{directory} is no directory. Name a spool directory, usually .rundial_spool.")
+    return directory.resolve()
+
+
+def _found(places: list[Path]) -> list[Waiting]:
+    return [waiting for waiting in survey(places or registered()) if _is_meant(waiting, places)]
+
+
+def _is_meant(waiting: Waiting, places: list[Path]) -> bool:
+    """Whether a stream lies in one of the directories; without any, whether it was logged under this home."""
+    if places:
+        return waiting.directory.resolve() in places
+    return waiting.meta.get("home") == str(home()) or (not waiting.meta and waiting.directory != Path())
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings as lines for people, without the place in the code that they come from."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *_, **__: print(message, file=sys.stderr)
+        yield
+
+
+class Routes:
+    """One transport for each server that has something to come, each with the key that belongs to it.
+
+    Args:
+        override: send everything there.
+    """
+
+    def __init__(self, override: str | None) -> None:
+        self._override = override
+        self._open: dict[str, Transport] = {}
+        self.advance: Callable[[int], None] = lambda records: None
+        """Told how many records a server has just confirmed."""
+
+    def endpoint(self, meta: Meta) -> str | None:
+        """The server a stream goes to; None when that is the local one and none is running."""
+        chosen = self._override or meta.get("endpoint")
+        if chosen is None:
+            server = local_server()
+            return None if server is None else server.url
+        return str(chosen)
+
+    def to(self, meta: Meta) -> Transport | None:
+        """The transport to :meth:`endpoint`."""
+        endpoint = self.endpoint(meta)
+        if endpoint is None:
+            return None
+        if endpoint not in self._open:
+            transport = HttpTransport(endpoint, key_for(endpoint), Settings(endpoint=endpoint))
+            self._open[endpoint] = _Told(transport, lambda records: self.advance(records))
+        return self._open[endpoint]
+
+    def close(self) -> None:
+        for transport in self._open.values():
+            transport.close()
+
+
+class _Told:
+    """A transport that tells how far it is."""
+
+    def __init__(self, transport: Transport, advance: Callable[[int], None]) -> None:
+        self._transport = transport
+        self._advance = advance
+
+    def deliver(self, stream: str, body: bytes) -> Outcome:
+        outcome = self._transport.deliver(stream, body)
+        if outcome.reply is not None:
+            self._advance(outcome.reply.accepted + outcome.reply.duplicate + len(outcome.reply.rejected))
+        return outcome
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+# -- sending ----------------------------------------------------------------------------------------------------------
+
+
+def _send(found: list[Waiting], routes: Routes) -> list[RequestError]:
+    """Send what is found and say what became of it; the errors that were met."""
+    gone = {waiting.stream: waiting for waiting in found if not waiting.alive}
+    # The spool of the home is always looked at, and nothing may be looked at twice.
+    directories = list(dict.fromkeys(waiting.directory for waiting in found if waiting.directory != home() / "spool"))
+    errors = []
+    with _progress(sum(waiting.records() for waiting in gone.values())) as routes.advance:
+        for sent in deliver(directories, routes.to, lambda meta: meta["stream"] in gone, frozenset()):
+            print(_line(sent), flush=True)
+            errors += [sent.error] if sent.error else []
+    for waiting in gone.values():
+        if waiting.problem:
+            print(f"{_name(waiting.meta)}: {waiting.problem}", flush=True)
+    busy = sum(waiting.records() for waiting in found if waiting.alive)
+    if busy:
+        print(f"{busy:,} records are in the hands of running processes, which send them.")
+    elif not gone:
+        print("Nothing is waiting to be sent.")
+    return errors
+
+
+def _conclude(left: list[Waiting], errors: list[RequestError]) -> None:
+    """Raises :class:`RundialError` when something still waits, :class:`AuthError` when for want of a good key."""
+    records = sum(waiting.records() for waiting in left)
+    refused = next((error for error in errors if isinstance(error, AuthError)), None)
+    if refused is not None:
+        raise AuthError(f"{records:,} records are still waiting, for a server refused the key: {refused}")
+    if records:
+        raise RundialError(f"{records:,} records are still waiting; nothing was lost.")
+    if left:
+        raise RundialError(f"{len(left)} spool folders cannot be sent; they are kept as they are.")
+
+
+def _line(sent: Sent) -> str:
+    line = f"{_name(sent.meta)}: {sent.records:,} records sent"
+    if sent.pending:
+        line += f", {sent.pending:,} waiting: {sent.error or NO_SERVER}"
+    if sent.damaged:
+        line += f", {sent.damaged} damaged stretches passed over"
+    return line
+
+
+def _name(meta: Meta) -> str:
+    run, project = meta.get("name") or meta.get("run_id") or "unknown run", meta.get("project") or "unknown project"
+    return f"{clean_key(run)} ({clean_key(project)})"
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """What to call with each number of records sent: it moves a bar on a terminal, and does nothing elsewhere."""
+    if not (sys.stdout.isatty() and total):
+        yield lambda records: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(TextColumn("Sending"), BarColumn(), MofNCompleteColumn(), TextColumn("records"),
+                  TimeRemainingColumn()) as progress:  # fmt: skip
+        task = progress.add_task("Sending", total=total)
+
+        def advance(records: int) -> None:
+            # The end of a crashed process, written while it was taken over, is one more than was counted.
+            progress.advance(task, min(records, total - progress.tasks[0].completed))
+
+        yield advance
+
+
+# -- only looking -----------------------------------------------------------------------------------------------------
+
+
+def _show(found: list[Waiting]) -> None:
+    from rich.table import Table
+
+    shown = [waiting for waiting in found if waiting.records() or not waiting.alive]
+    if not shown:
+        print("Nothing is waiting to be sent.")
+        return
+    table = Table("run", "project", "server", box=None, pad_edge=False)
+    for heading in ("records", "bytes"):
+        table.add_column(heading, justify="right")
+    for heading in ("since", "process", "directory"):
+        table.add_column(heading)
+    for waiting in sorted(shown, key=lambda waiting: waiting.since or 0):
+        meta = waiting.meta
+        table.add_row(
+            clean_key(meta.get("name") or meta.get("run_id") or "?"),
+            clean_key(meta.get("project") or "?"),
+            clean_key(meta.get("endpoint") or ("local" if is_local(meta) else f"local, of {meta.get('host', '?')}")),
+            f"{waiting.records():,}",
+            f"{waiting.size:,}",
+            "" if waiting.since is None else f"{datetime.fromtimestamp(waiting.since):%Y-%m-%d %H:%M}",
+            waiting.problem or ("alive" if waiting.alive else "gone"),
+            str(waiting.directory),
+        )
+    show_table(table)
+    total = sum(waiting.records() for waiting in shown)
+    print(f"{total:,} records wait; `rundial sync` sends those of processes that are gone.")
+
+
+def show_table(table: object) -> None:
+    """Print a rich table, no cell of which is taken for markup; where no terminal says how wide it is, unbroken."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 1_000
+    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
+
+
+def _rehearse(found: list[Waiting], routes: Routes) -> None:
+    for waiting in found:
+        records = f"{waiting.records():,} records, {waiting.size:,} bytes"
+        if waiting.alive:
+            fate = "stay with the running process that sends them"
+        elif waiting.problem:
+            fate = f"cannot be read whole: {waiting.problem}"
+        else:
+            endpoint = routes.endpoint(waiting.meta)
+            fate = f"would wait: {NO_SERVER}" if endpoint is None else f"would go to {endpoint}"
+        print(f"{_name(waiting.meta)}: {records}: {fate}")
+    if not found:
+        print("Nothing is waiting to be sent.")

@@ -1,0 +1,158 @@
+"""Counters with reasons: the client's own account of what became of every record.
+
+One identity holds in every state: ``logged = acknowledged + pending + dropped``. A *record* is one call (a ``log()``
+with ten values is one), or one thing the run says about itself: its start, a change of config, its end.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections import Counter
+from typing import Literal
+
+from msgspec import Struct
+
+Health = Literal["healthy", "degraded", "buffering", "error", "disabled"]
+
+MAX_COUNTED_KEYS = 31
+OTHER_KEYS = "__other__"
+MAX_WARNINGS = 50
+"""Different warnings of one run: ten thousand strange keys are one problem, not ten thousand lines."""
+
+
+class Diagnostics(Struct, frozen=True, kw_only=True):
+    """What became of everything a run logged, at one moment."""
+
+    logged: int
+    """Records given to the run: accepted by the queue or refused by it."""
+    acknowledged: int
+    """Records a server has committed."""
+    pending: int
+    """Records in the queue or the spool, on their way."""
+    dropped: dict[str, int] = {}
+    """Records lost to a bound or refused for good, by reason: ``queue_full``, ``spool_bytes``, ``spool_age``,
+    ``spool_lost``, ``rejected``, ``closed``, ``too_large``, ``device_busy``."""
+    invalid_values: int = 0
+    """Values, not records, that could not be stored; their neighbours were."""
+    non_finite_dropped: dict[str, int] = {}
+    """NaN and infinite values by metric key: they are markers on the chart, not points of the series."""
+    acknowledged_sequence: int = 0
+    """Sequence number the server expects next."""
+    queue_depth: int = 0
+    """Records in the shared-memory queue."""
+    queue_bytes: int = 0
+    spool_segments: int = 0
+    spool_bytes: int = 0
+    spool_directory: str = ""
+    sent_batches: int = 0
+    retry_attempts: int = 0
+    failed_flush_attempts: int = 0
+    """Deliveries that were not acknowledged, for whatever reason."""
+    out_of_order_step_writes: int = 0
+    """Calls whose step lies below one logged before."""
+    config_truncations: int = 0
+    """Configurations that were too large to be taken whole."""
+    worker_running: bool = False
+    last_error: str | None = None
+    """What went wrong last, even when all is well again."""
+    health: Health = "healthy"
+
+    @property
+    def dropped_total(self) -> int:
+        """All dropped records together."""
+        return sum(self.dropped.values())
+
+    @property
+    def enqueued_points(self) -> int:
+        """The same as ``logged``; the older client's name."""
+        return self.logged
+
+    @property
+    def accepted_points(self) -> int:
+        """The same as ``acknowledged``; the older client's name."""
+        return self.acknowledged
+
+    @property
+    def dropped_points_queue_full(self) -> int:
+        """Records the full queue refused."""
+        return self.dropped.get("queue_full", 0)
+
+    @property
+    def dropped_points_spool_eviction(self) -> int:
+        """Records the spool's bounds dropped, or that were removed from under it."""
+        return sum(self.dropped.get(reason, 0) for reason in ("spool_bytes", "spool_age", "spool_lost"))
+
+    @property
+    def dropped_points_non_retryable(self) -> int:
+        """Records refused for good: by the server, for their size, or after the end of the run."""
+        return sum(self.dropped.get(reason, 0) for reason in ("rejected", "too_large", "closed"))
+
+    @property
+    def dropped_points_retry_exhausted(self) -> int:
+        """Always 0: nothing is given up after a number of attempts. The older client's name."""
+        return 0
+
+    @property
+    def dropped_points_non_finite(self) -> int:
+        """NaN and infinite values together."""
+        return sum(self.non_finite_dropped.values())
+
+    @property
+    def pending_spooled_batches(self) -> int:
+        """The same as ``spool_segments``; the older client's name."""
+        return self.spool_segments
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the account adds up."""
+        return self.logged == self.acknowledged + self.pending + self.dropped_total
+
+
+class Counters:
+    """What the parts of one pipeline count. Increments are made under a lock only where threads can meet."""
+
+    def __init__(self) -> None:
+        self.dropped: Counter[str] = Counter()
+        """Records that had a place in the stream and were refused for good, by reason."""
+        self.refused: Counter[str] = Counter()
+        """Records that never got a place in the stream, by reason."""
+        self.non_finite: Counter[str] = Counter()
+        self.invalid_values = 0
+        self.sent_batches = 0
+        self.retry_attempts = 0
+        self.out_of_order_steps = 0
+        self.config_truncations = 0
+        self.last_error: str | None = None
+        self._warned: set[str] = set()
+
+    def count_non_finite(self, key: str) -> None:
+        """Count a NaN or infinite value; at most 31 keys by name, the rest together."""
+        known = key in self.non_finite or len(self.non_finite) < MAX_COUNTED_KEYS
+        self.non_finite[key if known else OTHER_KEYS] += 1
+
+    def warn_once(self, kind: str, message: str) -> None:
+        """A RuntimeWarning the first time ``kind`` happens; later ones are only counted by the caller."""
+        if (
+            kind not in self._warned and len(self._warned) < MAX_WARNINGS
+        ):  # no lock: a signal handler may be inside, and twice is no harm
+            self._warned.add(kind)
+            warn(message)
+
+
+def warn(message: str) -> None:
+    """A RuntimeWarning that never becomes an exception in the caller, also under ``python -W error``."""
+    try:
+        warnings.warn(f"rundial: {message}", RuntimeWarning, stacklevel=2)
+    except RuntimeWarning:
+        say(f"warning: {message}")
+
+
+def say(message: str) -> None:
+    """One line on standard error."""
+    if sys.stderr is None:  # print() would take standard output instead
+        return
+    try:
+        print(f"rundial: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the one place that talks to people
+    except (OSError, ValueError, AttributeError, RuntimeError):
+        pass  # standard error is closed, missing, or being written by what a signal interrupted

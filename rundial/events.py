@@ -1,0 +1,144 @@
+"""The vocabulary: everything a run can say, one Struct for each kind of thing.
+
+Events are encoded as MessagePack arrays, the tag first (``[2, time_ns, step, values, ...]``).
+Fields are only ever appended, always with a default, so that an SDK and a server one version apart
+understand each other; a tag is never reused.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+PROTOCOL = 2
+"""Version of the record wire. The JSON wire of the older client is version 1."""
+
+RunKind = Literal["training", "agent", "eval"]
+ResumeMode = Literal["never", "allow", "must"]
+RunStatus = Literal["running", "completed", "failed", "aborted", "crashed"]
+
+
+class RunStart(Struct, array_like=True, tag=1):
+    """The first record of every stream: which run it belongs to, and who writes it.
+
+    ``workspace`` and ``project`` are slugs as the user typed them; ``time_ns`` is Unix time in nanoseconds.
+    """
+
+    time_ns: int
+    run_id: str
+    workspace: str
+    project: str
+    name: str
+    kind: RunKind = "training"
+    resume: ResumeMode = "never"
+    group: str | None = None
+    job_type: str | None = None
+    tags: list[str] = []
+    config: dict[str, Any] = {}
+    host: str = ""
+    pid: int = 0
+    rank: int = 0
+    client: str = ""
+    """Name and version of the SDK, ``rundial-python/0.1.0``."""
+    system: dict[str, Any] = {}
+    """Python version, platform, command line: what identifies the attempt."""
+    heartbeat_seconds: float = 15.0
+    """How often the server hears of a living process that logs nothing."""
+    part: bool = False
+    """A further stream of a run that another stream leads (a rank above 0, a forked child): it attaches whatever
+    ``resume`` says, creates the run if it comes first, and its end is not the end of the run."""
+
+
+class Metrics(Struct, array_like=True, tag=2, gc=False):
+    """One ``log()`` call: all its values at one step.
+
+    A value is a number (one point of a series) or a str (a text series); ``step`` is any 64-bit integer.
+    """
+
+    time_ns: int
+    step: int
+    values: dict[str, float | int | bool | str]
+    stage: str | None = None
+    context: dict[str, str] | None = None
+
+
+class RunUpdate(Struct, array_like=True, tag=3):
+    """A change to what is known of the run. Mappings are merged key by key; None leaves a field as it is."""
+
+    time_ns: int
+    config: dict[str, Any] | None = None
+    summary: dict[str, Any] | None = None
+    name: str | None = None
+    tags: list[str] | None = None
+    notes: str | None = None
+
+
+class RunEnd(Struct, array_like=True, tag=4):
+    """The terminal status: the last record of a stream that ended on its own terms."""
+
+    time_ns: int
+    status: RunStatus
+    reason: str | None = None
+    traceback: str | None = None
+
+
+class Marker(Struct, array_like=True, tag=5):
+    """Something that happened at a moment, drawn on every chart.
+
+    ``kind`` is what happened (``non_finite``, ``alert``, ``resume`` ...), ``name`` what it happened to.
+    """
+
+    time_ns: int
+    kind: str
+    name: str
+    step: int | None = None
+    attrs: dict[str, Any] = {}
+
+
+class Gap(Struct, array_like=True, tag=6):
+    """Stands in the place of records that a bound had to drop: sequences ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+    reason: str
+
+
+class Ledger(Struct, array_like=True, tag=7):
+    """The client's own account of the stream, sent before its end: what it logged and what it had to drop.
+
+    ``logged`` counts the records given to the queue, this one not included; ``dropped`` counts by reason.
+    """
+
+    time_ns: int
+    logged: int
+    dropped: dict[str, int] = {}
+    non_finite: dict[str, int] = {}
+
+
+Event = RunStart | Metrics | RunUpdate | RunEnd | Marker | Gap | Ledger
+
+MAX_KEY_LENGTH = 250
+"""Longest metric key in characters; a longer one is cut and keeps a short hash of the whole."""
+
+
+def clean_key(key: object) -> str:
+    """Any object as a metric key: a non-empty, printable string of at most 250 characters.
+
+    Control characters and lone surrogates become U+FFFD, an empty key becomes ``(empty)``, a key that is no
+    string is written with ``str()``. Both ends apply this rule, so a strange key renames itself and harms nothing.
+    """
+    try:
+        text = key if type(key) is str else str(key)
+    except Exception:  # noqa: BLE001 - a key whose __str__ raises is still worth its value
+        text = f"({type(key).__name__})"
+    if not text:
+        return "(empty)"
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else "\ufffd" for c in text)
+    if len(text) > MAX_KEY_LENGTH:
+        import zlib
+
+        digest = f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
+        text = f"{text[: MAX_KEY_LENGTH - 9]}~{digest}"
+    return text

@@ -1,0 +1,1 @@
+"""The HTTP routes, one file per noun; ``docs/http.md`` is their specification."""

@@ -1,0 +1,187 @@
+"""The server as an ASGI app: its routes with the scope each needs, its page, and how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import mimetypes
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from rundial.server.api import accounts, ingest, query, runs, stream
+from rundial.server.api.errors import answer_http_exception, not_found
+from rundial.server.auth import ANYONE, PUBLIC, Guard, Rule
+from rundial.server.store import Store
+
+STATIC = Path(__file__).with_name("static")
+KEEP_ALIVE_SECONDS = 20
+"""Longer than the 15 s between two heartbeats of a quiet run, so that it keeps its connection."""
+HEAD_SECONDS = 30.0
+_WILDCARDS = ("0.0.0.0", "::", "")
+_FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
+_UNBUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Rundial</title>
+<h1>Rundial is running</h1>
+<p>The HTTP interface works and takes in runs. The page itself is not built yet: run <code>make ui</code> in the clone
+of the repository (it needs Node 20), install it again if it was not installed from there with <code>make setup</code>,
+then load this address again.</p></html>"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a server is run. Sizes in bytes."""
+
+    host: str
+    port: int
+    """The port that is really bound, never 0: the Host check needs it."""
+    data: Path
+    allowed_hosts: tuple[str, ...] = ()
+    """Names besides the local ones that the server answers to, ``NAME`` or ``NAME:PORT``."""
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_inflated_bytes: int = 32 * 1024 * 1024
+
+    def hosts(self) -> frozenset[str]:
+        """Every Host header this server answers to."""
+        names = ["127.0.0.1", "localhost", "[::1]", *self.allowed_hosts]
+        if self.host not in _WILDCARDS:
+            names.append(f"[{self.host}]" if ":" in self.host else self.host)
+        hosts = {f"{name}:{self.port}".lower() for name in names} | {name.lower() for name in self.allowed_hosts}
+        if self.port == 80:
+            hosts.update(name.lower() for name in names)
+        return frozenset(hosts)
+
+
+async def health(request: Request) -> Response:
+    """``GET /health/live`` and ``/health/ready``"""
+    return JSONResponse({"status": "ok"})
+
+
+async def page(request: Request) -> Response:
+    """``GET /``: the page, which finds its own way by what stands behind the ``#``."""
+    index = STATIC / "index.html"
+    text = index.read_text(encoding="utf-8") if index.is_file() else _UNBUILT
+    return HTMLResponse(text, headers={"cache-control": "no-cache"})
+
+
+async def asset(request: Request) -> Response:
+    """``GET /assets/{name}``: a built file. Names carry a hash of the content, so browsers may keep them for ever."""
+    folder = STATIC / "assets"
+    # The name is compared with what is there and never becomes a path.
+    known = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+    path = known.get(request.path_params["name"])
+    if path is None or not path.is_file():
+        raise not_found()
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return Response(path.read_bytes(), headers=_FOR_EVER, media_type=kind)
+
+
+_API = "/api/v1"
+_PROJECT = f"{_API}/workspaces/{{ws}}/projects/{{pj}}"
+
+RULES = (
+    Rule(Route(f"{_API}/ingest/records", ingest.records, methods=["POST"]), "metrics:write"),
+    Rule(Route(f"{_API}/query/buckets", query.buckets, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/query/series", query.series, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/metrics/keys", query.keys), "project:read"),
+    Rule(Route(f"{_API}/stream", stream.stream), "stream:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}", runs.run), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/markers", runs.markers), "project:read"),
+    Rule(Route(f"{_API}/workspaces", runs.workspaces), "project:read"),
+    Rule(Route(f"{_API}/workspaces/{{ws}}/projects", runs.projects), "project:read"),
+    Rule(Route(f"{_PROJECT}/runs/query", runs.query), "project:read"),
+    Rule(Route(f"{_PROJECT}/runs/{{runId}}", runs.project_run), "project:read"),
+    Rule(Route(f"{_API}/auth/whoami", accounts.whoami), ANYONE),
+    Rule(Route(f"{_API}/auth/links", accounts.links, methods=["POST"]), "admin"),
+    Rule(Route(f"{_API}/auth/login/link", accounts.login, methods=["POST"]), PUBLIC),
+    Rule(Route(f"{_API}/auth/logout", accounts.logout, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/cli/capabilities", accounts.capabilities), ANYONE),
+    Rule(Route("/health/live", health), PUBLIC),
+    Rule(Route("/health/ready", health), PUBLIC),
+    Rule(Route("/", page), PUBLIC),
+    Rule(Route("/assets/{name}", asset), PUBLIC),
+)
+"""Every route and what it needs. A route that is not here does not exist."""
+
+
+def create_app(store: Store, settings: ServerSettings) -> Starlette:
+    """The app over an open store. The caller closes the store after the server has stopped."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        live = asyncio.create_task(app.state.hub.run())
+        yield
+        live.cancel()
+        with suppress(asyncio.CancelledError):
+            await live
+
+    guard = Middleware(Guard, rules=RULES, accounts=store.accounts, hosts=settings.hosts())
+    app = Starlette(
+        routes=[rule.route for rule in RULES],
+        middleware=[guard],
+        exception_handlers={HTTPException: answer_http_exception},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.store = store
+    app.state.settings = settings
+    app.state.hub = stream.Hub(store)
+    return app
+
+
+class Server(uvicorn.Server):
+    """uvicorn around the app; it calls ``ready`` once it listens and ends the open streams before it stops."""
+
+    def __init__(self, app: Starlette, ready: Callable[[], None]) -> None:
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            lifespan="on",
+            ws="none",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=2,
+        )
+        super().__init__(config)
+        self._app = app
+        self._ready = ready
+        self._idle: dict[Any, tuple[Any, float]] = {}
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:
+            self._close_stalled()
+        return await super().on_tick(counter)
+
+    def _close_stalled(self) -> None:
+        """Close connections that began a request and never finish its head; uvicorn would wait for ever."""
+        now = time.monotonic()
+        idle: dict[Any, tuple[Any, float]] = {}
+        for connection in self.server_state.connections:
+            last_request = getattr(connection, "cycle", None)
+            if last_request is None or last_request.response_complete:
+                known, since = self._idle.get(connection, (last_request, now))
+                idle[connection] = (last_request, since if known is last_request else now)
+        self._idle = idle
+        for connection, (_, since) in idle.items():
+            if now - since > HEAD_SECONDS:
+                connection.transport.abort()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._app.state.hub.close()
+        await super().shutdown(sockets=sockets)

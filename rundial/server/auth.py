@@ -1,0 +1,163 @@
+"""The guard: one middleware around every route, which lets nothing through that no rule allows.
+
+In this order it checks the Host header (DNS rebinding), the Origin (other sites), the key or session, and the scope
+that the route's rule asks for. A path without a rule needs a principal too, so that nobody without one can tell
+what exists. It also gives every request its id, every answer the security headers, and turns every exception
+into the error envelope.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rundial.server.api.accounts import SESSION_COOKIE
+from rundial.server.api.errors import ApiError, envelope, new_request_id
+from rundial.server.store.accounts import Accounts, Principal
+from rundial.server.store.refusal import Refusal
+
+PUBLIC = "public"
+"""Rule of a route that anyone may call."""
+ANYONE = "anyone"
+"""Rule of a route for every valid key and session, whatever its scopes."""
+
+SECURITY_HEADERS = (
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_NO_STORE = (b"cache-control", b"no-store")
+_READS = frozenset({"GET", "HEAD"})
+_LONGEST_KEY = 256
+
+_log = logging.getLogger("rundial.server")
+
+
+class Rule(NamedTuple):
+    """A route and what it needs: a scope, :data:`ANYONE` or :data:`PUBLIC`."""
+
+    route: Route
+    scope: str
+
+
+class Guard:
+    """The middleware.
+
+    Args:
+        app: what it protects.
+        rules: every route that may be called.
+        accounts: knows keys and sessions.
+        hosts: the Host headers that are this server's own, lowercase, with port where the address has one.
+    """
+
+    def __init__(self, app: ASGIApp, rules: Sequence[Rule], accounts: Accounts, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._rules = rules
+        self._accounts = accounts
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = scope["request_id"] = new_request_id()
+        started = False
+        extra = [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
+        if scope["path"] != "/" and not scope["path"].startswith("/assets/"):
+            extra.append(_NO_STORE)
+
+        async def secured(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), *extra]
+            await send(message)
+
+        try:
+            self._admit(scope)
+            await self._app(scope, receive, secured)
+        except (ApiError, Refusal) as error:
+            headers = {"www-authenticate": "Bearer"} if error.status == 401 else None
+            await envelope(request_id, error, headers)(scope, receive, secured)
+        except Exception:  # the last place before the client, who must not see what went wrong inside
+            _log.exception("request %s failed: %s %r", request_id, scope["method"], scope["path"])
+            if started:
+                raise
+            failure = ApiError(500, "The server failed to answer.", "Its log has the reason under this request id.")
+            await envelope(request_id, failure)(scope, receive, secured)
+
+    def _admit(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        self._check_host(headers)
+        _check_origin(headers, scope["scheme"])
+        need = self._need(scope["method"], scope["path"])
+        if need == PUBLIC:
+            return
+        identify = self._credential(headers, scope["method"])
+        principal = identify()
+        if principal is None:
+            raise _unauthorized()
+        if need not in (None, ANYONE) and not principal.may(need):
+            raise ApiError(403, f"This needs the scope {need}.", "Use a key that has it.")
+        scope["principal"] = principal
+        scope["identify"] = identify
+
+    def _check_host(self, headers: Headers) -> None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
+            raise ApiError(
+                421,
+                "This server does not answer to that Host.",
+                "Use its own address, or start it with --allowed-host NAME (or NAME:PORT).",
+            )
+
+    def _need(self, method: str, path: str) -> str | None:
+        for route, scope in self._rules:
+            if method in (route.methods or ()) and route.path_regex.match(path):
+                return scope
+        return None
+
+    def _credential(self, headers: Headers, method: str) -> Callable[[], Principal | None]:
+        """How to find out who asks, now and again while a stream is open."""
+        authorization = headers.getlist("authorization")
+        if len(authorization) > 1:
+            raise ApiError(400, "There are two Authorization headers.", "Send one.")
+        if authorization:
+            scheme, _, key = authorization[0].partition(" ")
+            if scheme.lower() != "bearer" or not 0 < len(key) <= _LONGEST_KEY:
+                raise _unauthorized()
+            return lambda: self._accounts.verify(key)
+        session = cookie_parser("; ".join(headers.getlist("cookie"))).get(SESSION_COOKIE)
+        if not session or len(session) > _LONGEST_KEY:
+            raise _unauthorized()
+        _check_same_site(headers, method)
+        return lambda: self._accounts.session(session)
+
+
+def _unauthorized() -> ApiError:
+    return ApiError(401, "A valid key is needed.", "Send Authorization: Bearer rdk_..., or run `rundial ui`.")
+
+
+def _check_origin(headers: Headers, scheme: str) -> None:
+    own = f"{scheme}://{headers['host']}".lower()
+    if any(origin.lower() != own for origin in headers.getlist("origin")):
+        raise ApiError(403, "Pages of another origin may not call this server.", "Open the page at its own address.")
+
+
+def _check_same_site(headers: Headers, method: str) -> None:
+    """A browser sends its cookie along by itself, so a write must also say that our own page asked for it."""
+    if method in _READS or "origin" in headers or headers.get("sec-fetch-site") == "same-origin":
+        return
+    raise ApiError(403, "A session may change things only from its own page.", "Use a key instead.")

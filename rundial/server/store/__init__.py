@@ -1,0 +1,95 @@
+"""The store: everything the server keeps, in one folder on disk.
+
+Ingest goes through the one writer and is durable when its future resolves; reading is plain and safe from any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from rundial.server.store.accounts import Accounts, Principal, furnish, now_ms
+from rundial.server.store.compactor import Compactor
+from rundial.server.store.engine import Engine
+from rundial.server.store.ingest import Change, Ingest
+from rundial.server.store.runs import Runs
+from rundial.server.store.schema import migrate
+from rundial.server.store.series import Series
+from rundial.server.store.watch import mark_silent
+from rundial.wire import Chunk
+
+log = logging.getLogger(__name__)
+
+_WATCH_MILLISECONDS = 5_000
+
+
+class Store:
+    """The data folder, opened.
+
+    Args:
+        data: the folder; created when it does not exist, with a default workspace and project and ``owner.key``.
+
+    Raises:
+        RundialError: the folder cannot be used, or another server holds it.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._engine = Engine(data / "rundial.db")
+        try:
+            migrate(self._engine)
+            self.owner_key = furnish(self._engine, data / "owner.key")
+        except BaseException:
+            self._engine.close()
+            raise
+        self.accounts = Accounts(self._engine)
+        self.runs = Runs(self._engine)
+        self.series = Series(self._engine)
+        self._ingest = Ingest(self._engine, self._publish)
+        self._subscribers: tuple[Callable[[Change], None], ...] = ()
+        self._guard = threading.Lock()
+        self._since_ms = self._watched_ms = now_ms()
+        self._compactor = Compactor(self._engine, self._watch)
+        self._compactor.start()
+
+    def ingest(
+        self, principal: Principal, stream: str, chunks: Sequence[Chunk], page_url: str
+    ) -> Future[tuple[int, dict[str, Any]]]:
+        """Take in consecutive chunks of one stream; none at all is a sign of life.
+
+        Resolves after the commit to the HTTP status (200, or 409 when the chunks begin after what is expected) and the
+        body of the answer; raises :class:`Refusal`. ``page_url`` is the base of the links in the answer.
+        """
+        return self._ingest.submit(principal, stream, chunks, page_url)
+
+    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
+        """Call ``callback`` on the writer thread after each commit, so it must be quick; returns how to end it."""
+        with self._guard:
+            self._subscribers += (callback,)
+
+        def unsubscribe() -> None:
+            with self._guard:
+                self._subscribers = tuple(known for known in self._subscribers if known is not callback)
+
+        return unsubscribe
+
+    def close(self) -> None:
+        """Commit what waits and give up the folder. May be called twice."""
+        self._compactor.stop()
+        self._engine.close()
+
+    def _publish(self, changes: Sequence[Change]) -> None:
+        for callback, change in product(self._subscribers, changes):
+            try:
+                callback(change)
+            except Exception:  # one listener's failure is not the others'
+                log.exception("a subscriber failed")
+
+    def _watch(self) -> None:
+        if now_ms() - self._watched_ms >= _WATCH_MILLISECONDS:
+            self._watched_ms = now_ms()
+            self._engine.write(lambda db: mark_silent(db, self._since_ms), self._publish).result()

@@ -1,0 +1,308 @@
+"""Accounts: workspaces, API keys, login links and page sessions. Of a secret only its SHA-256 is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from rundial.config import DEFAULT_PROJECT, DEFAULT_WORKSPACE
+from rundial.errors import RundialError
+from rundial.server.store.engine import Engine, StoreError
+
+SCOPES = frozenset(
+    {
+        "metrics:write",
+        "logs:write",
+        "traces:write",
+        "evals:write",
+        "artifacts:write",
+        "project:read",
+        "stream:read",
+        "project:write",
+        "admin",
+    }
+)
+SESSION_MILLISECONDS = 30 * 24 * 3600 * 1000
+USED_MILLISECONDS = 60_000
+"""How often the last use of a key is written down at most."""
+_REMEMBERED = 10_000
+_LONGEST = 200
+
+
+class Principal(NamedTuple):
+    """Who asks: an API key, or a page session that acts for one."""
+
+    kind: str
+    """``api_key`` or ``user``."""
+    id: str
+    workspace_id: str
+    workspace_slug: str
+    project_id: str | None
+    """None: every project of the workspace."""
+    scopes: frozenset[str]
+    label: str
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes or "admin" in self.scopes
+
+
+class _Found(NamedTuple):
+    principal: Principal
+    key_id: str
+    expires_ms: int | None
+
+
+class Accounts:
+    """Keys and sessions. A secret once verified is answered from memory until any is revoked or ended."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._guard = threading.Lock()
+        self._known: dict[str, _Found] = {}
+        self._generation = 0
+        self._used: dict[str, int] = {}
+
+    def verify(self, key: str) -> Principal | None:
+        """Who the key belongs to; None when it is unknown, revoked or expired."""
+        if not key.startswith("rdk_"):
+            return None
+        found = self._find(key, _select_key)
+        if found is None:
+            return None
+        self._note_use(found.key_id)
+        return found.principal
+
+    def create_key(
+        self,
+        workspace_id: str,
+        *,
+        scopes: Iterable[str],
+        label: str,
+        project_id: str | None = None,
+        expires_ms: int | None = None,
+    ) -> tuple[str, str]:
+        """A new key: its id, and its text, which cannot be had again. ``expires_ms`` is Unix milliseconds."""
+        wanted = frozenset(scopes)
+        if unknown := wanted - SCOPES:
+            raise RundialError(f"unknown scope {sorted(unknown)[0]!r}. Scopes are {', '.join(sorted(SCOPES))}.")
+        return self._engine.write(
+            lambda db: insert_key(db, workspace_id, project_id, wanted, label, expires_ms)
+        ).result()
+
+    def revoke_key(self, key_id: str) -> None:
+        """From now on the key and every session that came from it are unknown. Revoking twice changes nothing."""
+        self._engine.write(
+            lambda db: (
+                db.execute(
+                    "UPDATE api_keys SET revoked_ms = ? WHERE key_id = ? AND revoked_ms IS NULL", (now_ms(), key_id)
+                ).rowcount
+            )
+        ).result()
+        self._forget()
+
+    def create_link(self, principal: Principal, ttl_seconds: int = 300) -> tuple[str, int]:
+        """A login link's token, good once, and when it expires (Unix milliseconds)."""
+        token = "rdl_" + secrets.token_urlsafe(32)
+        expires_ms = now_ms() + ttl_seconds * 1000
+        self._engine.write(lambda db: _insert_link(db, token, principal, expires_ms)).result()
+        return token, expires_ms
+
+    def redeem_link(self, token: str) -> str | None:
+        """A new session's token for a link; None when the link is unknown, used or expired."""
+        if len(token) > _LONGEST:
+            return None
+        return self._engine.write(lambda db: _redeem(db, token)).result()
+
+    def session(self, token: str) -> Principal | None:
+        """Who the session acts for; None when it is unknown, over, or its key was revoked."""
+        found = self._find(token, _select_session) if token.startswith("rds_") else None
+        return found.principal if found else None
+
+    def end_session(self, token: str) -> None:
+        self._engine.write(
+            lambda db: db.execute("DELETE FROM sessions WHERE hash = ?", (digest(token),)).rowcount
+        ).result()
+        self._forget()
+
+    def _find(self, secret: str, select: str) -> _Found | None:
+        if len(secret) > _LONGEST or not secret.isascii():
+            return None
+        hashed = digest(secret)
+        found = self._known.get(hashed)
+        if found is None:
+            generation = self._generation
+            with self._engine.read() as db:
+                row = db.execute(select, (hashed,)).fetchone()
+            if row is None:
+                return None
+            found = _found(row)
+            self._remember(hashed, found, generation)
+        return None if found.expires_ms is not None and found.expires_ms <= now_ms() else found
+
+    def _remember(self, hashed: str, found: _Found, generation: int) -> None:
+        with self._guard:
+            # What was read before a revocation must not be remembered after it.
+            if generation == self._generation:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[hashed] = found
+
+    def _forget(self) -> None:
+        with self._guard:
+            self._generation += 1
+            self._known = {}
+
+    def _note_use(self, key_id: str) -> None:
+        now = now_ms()
+        if now - self._used.get(key_id, 0) >= USED_MILLISECONDS:
+            self._used[key_id] = now
+            self._engine.write(
+                lambda db: db.execute("UPDATE api_keys SET last_used_ms = ? WHERE key_id = ?", (now, key_id)).rowcount
+            )
+
+
+_KEY_COLUMNS = "k.key_id, k.workspace_id, w.slug, k.project_id, k.scopes, k.label"
+_select_key = (
+    f"SELECT 'api_key', k.key_id, {_KEY_COLUMNS}, k.expires_ms FROM api_keys k"
+    " JOIN workspaces w ON w.workspace_id = k.workspace_id WHERE k.hash = ? AND k.revoked_ms IS NULL"
+)
+_select_session = (
+    f"SELECT 'user', s.session_id, {_KEY_COLUMNS},"
+    " CASE WHEN k.expires_ms < s.expires_ms THEN k.expires_ms ELSE s.expires_ms END FROM sessions s"
+    " JOIN api_keys k ON k.key_id = s.key_id JOIN workspaces w ON w.workspace_id = k.workspace_id"
+    " WHERE s.hash = ? AND k.revoked_ms IS NULL"
+)
+
+
+def _found(row: tuple[str, str, str, str, str, str | None, str, str, int | None]) -> _Found:
+    kind, identity, key_id, workspace_id, slug, project_id, scopes, label, expires_ms = row
+    principal = Principal(kind, identity, workspace_id, slug, project_id, frozenset(scopes.split()), label)
+    return _Found(principal, key_id, expires_ms)
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def digest(secret: str) -> str:
+    """What is kept of a secret. It is random and long, so one round of SHA-256 is enough."""
+    return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_hex(10)}"
+
+
+def insert_key(
+    db: sqlite3.Connection,
+    workspace_id: str,
+    project_id: str | None,
+    scopes: frozenset[str],
+    label: str,
+    expires_ms: int | None,
+) -> tuple[str, str]:
+    key_id, key = new_id("key"), "rdk_" + secrets.token_urlsafe(32)
+    db.execute(
+        "INSERT INTO api_keys (key_id, hash, workspace_id, project_id, scopes, label, created_ms, expires_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (key_id, digest(key), workspace_id, project_id, " ".join(sorted(scopes)), label, now_ms(), expires_ms),
+    )
+    return key_id, key
+
+
+def _insert_link(db: sqlite3.Connection, token: str, principal: Principal, expires_ms: int) -> None:
+    key_id = principal.id
+    if principal.kind == "user":
+        row = db.execute("SELECT key_id FROM sessions WHERE session_id = ?", (principal.id,)).fetchone()
+        if row is None:
+            raise RundialError("the session is over. Log in again.")
+        key_id = row[0]
+    db.execute("DELETE FROM login_links WHERE expires_ms < ?", (now_ms(),))
+    db.execute(
+        "INSERT INTO login_links (hash, key_id, expires_ms) VALUES (?, ?, ?)", (digest(token), key_id, expires_ms)
+    )
+
+
+def _redeem(db: sqlite3.Connection, token: str) -> str | None:
+    row = db.execute("SELECT key_id, expires_ms FROM login_links WHERE hash = ?", (digest(token),)).fetchone()
+    if row is None:
+        return None
+    db.execute("DELETE FROM login_links WHERE hash = ?", (digest(token),))
+    if row[1] <= now_ms():
+        return None
+    session = "rds_" + secrets.token_urlsafe(32)
+    db.execute("DELETE FROM sessions WHERE expires_ms < ?", (now_ms(),))
+    db.execute(
+        "INSERT INTO sessions (hash, session_id, key_id, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?)",
+        (digest(session), new_id("ses"), row[0], now_ms(), now_ms() + SESSION_MILLISECONDS),
+    )
+    return session
+
+
+def furnish(engine: Engine, key_file: Path) -> str:
+    """What a new data folder needs: the default workspace and project, and the owner's key in ``key_file`` (0600).
+
+    Returns the owner's key. When the file is missing or holds another key, a new one is made and the old one revoked.
+    """
+    try:
+        kept = key_file.read_text(encoding="ascii", errors="replace").strip() if key_file.exists() else ""
+        if engine.write(lambda db: _prepare(db, kept)).result():
+            return kept
+        _, key = engine.write(_replace_owner).result()
+        _write_secret(key_file, key)
+    except OSError as error:
+        raise StoreError(f"{key_file} cannot be used: {error.strerror}. Mend its permissions or delete it.") from error
+    return key
+
+
+def _prepare(db: sqlite3.Connection, kept: str) -> bool:
+    """Whether the key in the file is the owner's still."""
+    workspace_id, project_id = new_id("wsp"), new_id("prj")
+    db.execute(
+        "INSERT INTO workspaces (workspace_id, slug, name, created_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (workspace_id, DEFAULT_WORKSPACE, DEFAULT_WORKSPACE, now_ms()),
+    )
+    db.execute(
+        "INSERT INTO projects (project_id, workspace_id, slug, name, created_ms)"
+        " SELECT ?, workspace_id, ?, ?, ? FROM workspaces WHERE slug = ? ON CONFLICT DO NOTHING",
+        (project_id, DEFAULT_PROJECT, DEFAULT_PROJECT, now_ms(), DEFAULT_WORKSPACE),
+    )
+    row = db.execute(
+        "SELECT 1 FROM settings JOIN api_keys ON key_id = value"
+        " WHERE settings.name = 'owner_key' AND hash = ? AND revoked_ms IS NULL",
+        (digest(kept),),
+    ).fetchone()
+    return row is not None
+
+
+def _replace_owner(db: sqlite3.Connection) -> tuple[str, str]:
+    db.execute(
+        "UPDATE api_keys SET revoked_ms = ? WHERE revoked_ms IS NULL"
+        " AND key_id = (SELECT value FROM settings WHERE name = 'owner_key')",
+        (now_ms(),),
+    )
+    workspace_id = db.execute("SELECT workspace_id FROM workspaces WHERE slug = ?", (DEFAULT_WORKSPACE,)).fetchone()[0]
+    key_id, key = insert_key(db, workspace_id, None, frozenset({"admin"}), "owner", None)
+    db.execute(
+        "INSERT INTO settings (name, value) VALUES ('owner_key', ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+        (key_id,),
+    )
+    return key_id, key
+
+
+def _write_secret(path: Path, secret: str) -> None:
+    """Readable by the owner alone from its first moment, and never half written."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secret + "\n")
+    fresh.replace(path)

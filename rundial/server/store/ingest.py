@@ -1,0 +1,371 @@
+"""Ingest: applies the chunks of one stream, in sequence, in one call of the writer.
+
+``(stream, sequence)`` is the identity of a record. The store keeps the next sequence it expects of each stream, skips
+what lies below, and stops before a hole; so several senders of one stream are harmless and each record counts once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rundial import wire
+from rundial.events import Event, Ledger, Marker, Metrics, RunEnd, RunUpdate
+from rundial.server.store.accounts import Principal, now_ms
+from rundial.server.store.admission import (
+    MAX_NAME,
+    admit,
+    clean_text,
+    document,
+    merge_document,
+    tags_document,
+)
+from rundial.server.store.batch import Bad, Batch, Reader, cut
+from rundial.server.store.engine import Engine
+from rundial.server.store.refusal import Refusal as Refusal
+from rundial.server.store.refusal import invalid, not_found
+
+MAX_REJECTED = 1_000
+"""Rejected records kept with their reason, of each stream; all are counted."""
+MAX_MARKERS = 10_000
+"""Markers kept of each run; of ``non_finite`` ones all are counted."""
+MAX_REASON = 2_000
+MAX_LONG_TEXT = 100_000
+_MAX_TALLIES = 10_000
+
+
+class Change(NamedTuple):
+    """What one commit changed in one run."""
+
+    run_id: str
+    project_id: str
+    workspace_id: str
+    metrics: list[Metrics]
+    markers: list[Marker]
+    run_changed: bool
+
+
+class Ingest:
+    """Takes in what clients send. ``publish`` hears of every change, on the writer thread, after its commit."""
+
+    def __init__(self, engine: Engine, publish: Callable[[Sequence[Change]], None]) -> None:
+        self._engine = engine
+        self._publish = publish
+        self._reader = Reader()
+
+    def submit(
+        self, principal: Principal, stream: str, chunks: Sequence[wire.Chunk], page_url: str
+    ) -> Future[tuple[int, dict[str, Any]]]:
+        """Decode here, apply on the writer; resolves to HTTP status and body once it is durable.
+
+        The future raises :class:`Refusal` when nothing of the request can be taken.
+        """
+        changes: list[Change] = []
+
+        def job(db: sqlite3.Connection) -> tuple[int, dict[str, Any]]:
+            status, body, change = self._apply(db, principal, stream, batches, page_url)
+            if change is not None:
+                changes.append(change)
+            return status, body
+
+        try:
+            batches = self._reader.read_all(chunks)
+        except Refusal as refusal:
+            failed: Future[tuple[int, dict[str, Any]]] = Future()
+            failed.set_exception(refusal)
+            return failed
+        return self._engine.write(job, lambda _: self._publish(changes))
+
+    def _apply(
+        self, db: sqlite3.Connection, principal: Principal, stream: str, batches: list[Batch], page_url: str
+    ) -> tuple[int, dict[str, Any], Change | None]:
+        problem: str | None = None
+        known = _known(db, stream)
+        if known is None:
+            if not batches or batches[0].chunk.first != 0:
+                return 409, _reply(stream, 0, 0, 0, []), None
+            start = batches[0].start
+            if start is None:
+                raise invalid("The first record of a stream must be a RunStart.", "Send the stream from sequence 0.")
+            problem = admit(db, principal, stream, start).problem
+            known = _known(db, stream)
+        work = _Work(db, stream, known)
+        if work.workspace_id != principal.workspace_id or principal.project_id not in (None, work.project_id):
+            raise not_found(f"Stream {stream}")
+        if problem is not None:
+            work.refuse(Bad(0, "INVALID_RECORD", f"RunStart: config {problem}"))
+        status = 200
+        for batch in batches:
+            if batch.chunk.first > work.next:
+                status = 409
+                break
+            self._take(work, batch)
+        work.save()
+        body = _reply(stream, work.next, work.accepted, work.duplicate, work.rejected)
+        if batches and batches[0].chunk.first == 0:
+            body["run"] = _run_reply(db, stream, page_url)
+        return status, body, work.change()
+
+    def _take(self, work: _Work, batch: Batch) -> None:
+        chunk = batch.chunk
+        if chunk.next <= work.next:
+            work.duplicate += chunk.count
+            return
+        if chunk.first < work.next:
+            work.duplicate += work.next - chunk.first
+            batch = self._reader.read(cut(chunk, work.next))
+        work.take(batch)
+
+
+class _Work:
+    """One request's effect on one stream and its run, gathered and then saved."""
+
+    def __init__(self, db: sqlite3.Connection, stream: str, known: Any) -> None:
+        self.db = db
+        self.stream = stream
+        self.now = now_ms()
+        (
+            self.run_id,
+            self.next,
+            self.part,
+            self.attempt,
+            self.started_ms,
+            self.workspace_id,
+            self.project_id,
+            self.status,
+            self.last_step,
+            self.marker_count,
+        ) = known
+        self.accepted = self.duplicate = self.points = 0
+        self.rejected: list[Bad] = []
+        self.dropped: dict[str, int] = {}
+        self.non_finite: dict[str, int] = {}
+        self.metrics: list[Metrics] = []
+        self.markers: list[Marker] = []
+        self.run_changed = self.next == 0
+        self.ended_ms: int | None = None
+        self._known_attempt = self.attempt
+
+    def take(self, batch: Batch) -> None:
+        if batch.gap is not None:
+            self.dropped[batch.gap] = self.dropped.get(batch.gap, 0) + batch.chunk.count
+        self.accepted += batch.accepted
+        self.rejected += batch.bad
+        _add(self.non_finite, batch.non_finite)
+        if batch.metrics:
+            self._take_metrics(batch)
+        for seq, event in batch.others:
+            self._take_event(seq, event)
+        self.next = batch.chunk.next
+
+    def refuse(self, bad: Bad) -> None:
+        """A record that could be read and still cannot be taken."""
+        self.accepted -= 1
+        self.rejected.append(bad)
+
+    def _take_metrics(self, batch: Batch) -> None:
+        self.db.execute(
+            "INSERT INTO inbox (run_id, records, points, received_ms, data) VALUES (?, ?, ?, ?, ?)",
+            (self.run_id, len(batch.metrics), batch.points, self.now, batch.data),
+        )
+        self.points += batch.points
+        self.metrics += batch.metrics
+        self.run_changed = True
+        if batch.max_step is not None and (self.last_step is None or batch.max_step > self.last_step):
+            self.last_step = batch.max_step
+
+    def _take_event(self, seq: int, event: Event) -> None:
+        try:
+            if isinstance(event, RunUpdate):
+                self._take_update(event)
+            elif isinstance(event, Marker):
+                self._take_marker(event)
+            elif isinstance(event, Ledger):
+                self._take_ledger(event)
+            elif isinstance(event, RunEnd):
+                self._take_end(event)
+        except ValueError as error:
+            self.refuse(Bad(seq, "INVALID_RECORD", f"{type(event).__name__}: {error}"[:500]))
+
+    def _take_update(self, event: RunUpdate) -> None:
+        merge_document(self.db, self.run_id, "config", event.config or {})
+        merge_document(self.db, self.run_id, "summary", event.summary or {})
+        new: dict[str, str] = {}
+        if event.name:
+            new["name"] = clean_text(event.name, MAX_NAME)
+        if event.tags is not None:
+            new["tags"] = tags_document(event.tags)
+        if event.notes is not None:
+            new["notes"] = clean_text(event.notes, MAX_LONG_TEXT)
+        for column, value in new.items():
+            self.db.execute(f"UPDATE runs SET {column} = ? WHERE run_id = ?", (value, self.run_id))
+        self.run_changed = True
+
+    def _take_marker(self, event: Marker) -> None:
+        if event.step is not None and not -(2**63) <= event.step < 2**63:
+            raise ValueError("step does not fit into 64 bits")
+        attrs = document(event.attrs)
+        if event.kind == "non_finite":
+            count = event.attrs.get("count", 1)
+            _add(self.non_finite, {event.name[:MAX_NAME]: count if type(count) is int and 0 < count < 2**53 else 1})
+        if self.marker_count >= MAX_MARKERS:
+            return
+        marker = Marker(
+            event.time_ns, clean_text(event.kind, MAX_NAME), clean_text(event.name, MAX_NAME), event.step, event.attrs
+        )
+        self.db.execute(
+            "INSERT INTO markers (run_id, place, time_ms, kind, name, step, attrs) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (self.run_id, self.marker_count, event.time_ns // 1_000_000, marker.kind, marker.name, event.step, attrs),
+        )
+        self.marker_count += 1
+        self.markers.append(marker)
+
+    def _take_ledger(self, event: Ledger) -> None:
+        account = {"logged": event.logged, "dropped": event.dropped, "nonFinite": event.non_finite}
+        self.db.execute("UPDATE streams SET ledger = ? WHERE stream = ?", (document(account), self.stream))
+
+    def _take_end(self, event: RunEnd) -> None:
+        if event.status == "running":
+            raise ValueError("running is no end")
+        self.attempt = event.status
+        self.ended_ms = event.time_ns // 1_000_000
+        if self.status in ("running", "crashed") and self._decides():
+            self.status = event.status
+            self.db.execute(
+                "UPDATE runs SET reason = ?, traceback = ?, finished_ms = ? WHERE run_id = ?",
+                (
+                    event.reason and clean_text(event.reason, MAX_REASON),
+                    event.traceback and clean_text(event.traceback, MAX_LONG_TEXT),
+                    self.ended_ms,
+                    self.run_id,
+                ),
+            )
+            self.run_changed = True
+
+    def _decides(self) -> bool:
+        """Whether the end of this stream is the end of the run: it leads, and has not begun anew since."""
+        if self.part:
+            return False
+        newer = self.db.execute(
+            "SELECT 1 FROM streams"
+            " WHERE run_id = ? AND stream <> ? AND part = 0 AND status = 'running' AND started_ms > ? LIMIT 1",
+            (self.run_id, self.stream, self.started_ms),
+        ).fetchone()
+        return newer is None
+
+    def _revive(self) -> None:
+        """A sign of life of a stream that was taken for dead."""
+        if self.attempt == "crashed" and self.ended_ms is None and self._is_open():
+            self.attempt = "running"
+        if self.status == "crashed" and self.attempt == "running":
+            self.status = "running"
+            self.db.execute("UPDATE runs SET reason = NULL, finished_ms = NULL WHERE run_id = ?", (self.run_id,))
+            self.run_changed = True
+
+    def _is_open(self) -> bool:
+        row = self.db.execute("SELECT ended_ms FROM streams WHERE stream = ?", (self.stream,)).fetchone()
+        return row[0] is None
+
+    def save(self) -> None:
+        """Write what was gathered. A request that only repeats what is known is a sign of life all the same."""
+        self._revive()
+        self._save_rejected()
+        self._save_tallies()
+        self.db.execute(
+            "UPDATE streams SET next_seq = ?, last_seen_ms = ?, received = received + ?, duplicate = duplicate + ?"
+            " WHERE run_id = ? AND stream = ?",
+            (self.next, self.now, self.accepted, self.duplicate, self.run_id, self.stream),
+        )
+        if self.attempt != self._known_attempt or self.ended_ms is not None:
+            # Apart from the rest, so that most requests leave the index of running streams alone.
+            self.db.execute(
+                "UPDATE streams SET status = ?, ended_ms = coalesce(?, ended_ms) WHERE run_id = ? AND stream = ?",
+                (self.attempt, self.ended_ms, self.run_id, self.stream),
+            )
+        if self.run_changed:
+            self.db.execute(
+                "UPDATE runs SET status = ?, last_step = ?, points = points + ?, markers = ?, updated_ms = ?"
+                " WHERE run_id = ?",
+                (self.status, self.last_step, self.points, self.marker_count, self.now, self.run_id),
+            )
+        elif self.markers:
+            self.db.execute("UPDATE runs SET markers = ? WHERE run_id = ?", (self.marker_count, self.run_id))
+
+    def _save_rejected(self) -> None:
+        if not self.rejected:
+            return
+        kept = self.db.execute(
+            "SELECT count(*) FROM rejected WHERE run_id = ? AND stream = ?", (self.run_id, self.stream)
+        ).fetchone()[0]
+        self.db.executemany(
+            "INSERT INTO rejected (run_id, stream, seq, code, reason) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [(self.run_id, self.stream, *bad) for bad in self.rejected[: max(0, MAX_REJECTED - kept)]],
+        )
+
+    def _save_tallies(self) -> None:
+        codes: dict[str, int] = {}
+        for bad in self.rejected:
+            codes[bad.code] = codes.get(bad.code, 0) + 1
+        for column, more in (("rejected", codes), ("dropped", self.dropped), ("non_finite", self.non_finite)):
+            if more:
+                text = self.db.execute(f"SELECT {column} FROM streams WHERE stream = ?", (self.stream,)).fetchone()[0]
+                tally: dict[str, int] = msgspec.json.decode(text)
+                _add(tally, more)
+                self.db.execute(f"UPDATE streams SET {column} = ? WHERE stream = ?", (document(tally), self.stream))
+
+    def change(self) -> Change | None:
+        if not (self.metrics or self.markers or self.run_changed):
+            return None
+        return Change(self.run_id, self.project_id, self.workspace_id, self.metrics, self.markers, self.run_changed)
+
+
+def _add(tally: dict[str, int], more: dict[str, int]) -> None:
+    for key, count in more.items():
+        name = key if key in tally or len(tally) < _MAX_TALLIES else "(other)"
+        tally[name] = tally.get(name, 0) + count
+
+
+def _known(db: sqlite3.Connection, stream: str) -> Any:
+    """What is known of the stream and its run, in the order :class:`_Work` takes it; None when it is new."""
+    return db.execute(
+        "SELECT s.run_id, s.next_seq, s.part, s.status, s.started_ms,"
+        " r.workspace_id, r.project_id, r.status, r.last_step, r.markers"
+        " FROM streams s JOIN runs r ON r.run_id = s.run_id WHERE s.stream = ?",
+        (stream,),
+    ).fetchone()
+
+
+def _reply(stream: str, following: int, accepted: int, duplicate: int, rejected: list[Bad]) -> dict[str, Any]:
+    return {
+        "stream": stream,
+        "next": following,
+        "accepted": accepted,
+        "duplicate": duplicate,
+        "rejected": [bad._asdict() for bad in rejected[:MAX_REJECTED]],
+        "commands": [],
+    }
+
+
+def _run_reply(db: sqlite3.Connection, stream: str, page_url: str) -> dict[str, Any]:
+    row = db.execute(
+        "SELECT r.run_id, r.name, r.project_id, w.slug, p.slug, s.base_step, r.config, s.created_run FROM streams s"
+        " JOIN runs r ON r.run_id = s.run_id JOIN projects p ON p.project_id = r.project_id"
+        " JOIN workspaces w ON w.workspace_id = r.workspace_id WHERE s.stream = ?",
+        (stream,),
+    ).fetchone()
+    run_id, name, project_id, workspace, project, base_step, config, created = row
+    return {
+        "runId": run_id,
+        "name": name,
+        "projectId": project_id,
+        "workspace": workspace,
+        "project": project,
+        "lastStep": base_step,
+        "config": msgspec.json.decode(config),
+        "created": bool(created),
+        "url": f"{page_url}/#/runs/{run_id}",
+    }

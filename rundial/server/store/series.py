@@ -1,0 +1,335 @@
+"""Series: the points of a run by key, whole or summed up in buckets for a chart.
+
+A key's points are its chunks and, behind them, what the inbox has beyond the row the chunks reach (``upto``). Both
+are read in one snapshot, so that a point is seen once however far the compactor is. The latest point by order of
+arrival wins its step.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rundial.server.store.columns import Floats, Ints, read_floats, read_ints, unpack_texts
+from rundial.server.store.engine import Engine
+from rundial.server.store.inbox import Column, KeyName, Kind, Tail, read_tail
+
+Window = tuple[float | None, float | None]
+"""Smallest and largest step; None for no bound."""
+
+_MOST = float(2**63)
+_SQL_LIST = 500
+"""Parameters of one IN list at most."""
+
+
+class Buckets(NamedTuple):
+    """One series for a chart; ``count`` points went into arrays of equal length (float64)."""
+
+    run_id: str
+    key: str
+    count: int  # type: ignore[assignment]  # tuple.count() is of no use here
+    x: Floats
+    min: Floats
+    max: Floats
+    mean: Floats
+    last: Floats
+
+
+class KeyFacts(NamedTuple):
+    """What is known of one key of one run: how many points, and the newest: the last of the highest step."""
+
+    name: str
+    kind: Kind
+    points: int
+    last_step: int
+    last_ms: int
+    last_value: float | str
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "metricKey": self.name,
+            "kind": self.kind,
+            "count": self.points,
+            "lastStep": self.last_step,
+            "lastTimeMs": self.last_ms,
+            "lastValue": self.last_value,
+        }
+
+
+class Points(NamedTuple):
+    """A series by ascending step, one point for each."""
+
+    kind: Kind
+    steps: Ints
+    times: Ints
+    """Unix milliseconds; empty when they were not asked for."""
+    values: Floats | list[str]
+
+
+class _Entry(NamedTuple):
+    key_id: int
+    name: str
+    kind: Kind
+    upto: int
+
+
+class Series:
+    """Reading series. Whether the caller may see the run is asked before, of :class:`Runs`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def keys(self, run_id: str, limit: int) -> list[dict[str, Any]]:
+        """The run's metric keys by name, ``limit`` at most."""
+        with self._engine.read() as db:
+            return [facts.document() for facts in key_facts(db, run_id, limit)]
+
+    def points(self, run_id: str, keys: Sequence[str], *, max_points: int | None, order: str) -> list[dict[str, Any]]:
+        """The latest value of every step of each key, thinned evenly to ``max_points`` with the newest among them."""
+        found: dict[str, Points] = {}
+        with self._engine.read() as db:
+            for name, points in _load(db, run_id, keys):
+                if name not in found or points.kind == "number":
+                    found[name] = points
+        return [_document(name, found.get(name), max_points, order) for name in keys]
+
+    def buckets(
+        self,
+        run_ids: Sequence[str],
+        keys: Sequence[str],
+        *,
+        x: str,
+        buckets: int,
+        start: float | None,
+        end: float | None,
+    ) -> list[Buckets]:
+        """Every number series of the runs in at most ``buckets`` buckets between ``start`` and ``end``.
+
+        Args:
+            x: ``step``, ``relative`` (seconds since the run began) or ``wall`` (Unix seconds); also the unit of
+                ``start`` and ``end``, which are both included; None means where the series begins or ends.
+        """
+        answer: list[Buckets] = []
+        for run_id in run_ids:
+            with self._engine.read() as db:
+                row = db.execute("SELECT started_ms FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+                zero_ms = row[0] if row and x == "relative" else 0
+                window = (start, end) if x == "step" else (None, None)
+                for name, points in _load(db, run_id, keys, window, times=x != "step"):
+                    if not isinstance(points.values, list):
+                        position = points.steps.astype(np.float64) if x == "step" else (points.times - zero_ms) / 1000
+                        answer.append(Buckets(run_id, name, *summarise(position, points.values, buckets, start, end)))
+        return answer
+
+
+def summarise(
+    x: Floats, values: Floats, buckets: int, start: float | None, end: float | None
+) -> tuple[int, Floats, Floats, Floats, Floats, Floats]:
+    """Count, x, min, max, mean and last of each bucket that is not empty; the points themselves if they are few.
+
+    The buckets divide ``start`` to ``end``, or the series' own range, evenly; a bucket's x is that of its last point.
+    """
+    if len(x) > 1 and (x[1:] < x[:-1]).any():
+        order = np.argsort(x, kind="stable")
+        x, values = x[order], values[order]
+    low = 0 if start is None else int(np.searchsorted(x, start, "left"))
+    high = len(x) if end is None else int(np.searchsorted(x, end, "right"))
+    x, values = x[low:high], values[low:high]
+    if len(x) <= buckets:
+        return len(x), x, values, values, values, values
+    first = x[0] if start is None else max(start, -_MOST)
+    last = x[-1] if end is None else min(end, _MOST)
+    edges = np.linspace(first, last, buckets + 1)[:-1]
+    begins = np.searchsorted(x, edges, "left")
+    # They ascend already; np.unique would import numpy.ma at the first read, which takes longer than the read.
+    begins = begins[(np.diff(begins, prepend=-1) > 0) & (begins < len(x))]
+    ends = np.append(begins[1:], len(x)) - 1
+    return (
+        len(x),
+        x[ends],
+        np.minimum.reduceat(values, begins),
+        np.maximum.reduceat(values, begins),
+        _means(values, begins, ends),
+        values[ends],
+    )
+
+
+def _means(values: Floats, begins: Ints, ends: Ints) -> Floats:
+    counts = ends - begins + 1
+    with np.errstate(over="ignore", invalid="ignore"):
+        means: Floats = np.add.reduceat(values, begins) / counts
+        if not np.isfinite(means).all():  # the sum of finite values may be beyond float64, their mean is not
+            means = np.add.reduceat(values / np.repeat(counts, counts), begins)
+    return means
+
+
+def latest_by_step(steps: Ints) -> npt.NDArray[np.intp] | None:
+    """Indexes of the last point of every step, by step; None when the steps ascend already and all points count."""
+    if len(steps) < 2 or (steps[1:] > steps[:-1]).all():
+        return None
+    order = np.argsort(steps, kind="stable")
+    ordered = steps[order]
+    latest: npt.NDArray[np.intp] = order[np.append(ordered[1:] != ordered[:-1], True)]
+    return latest
+
+
+def key_facts(db: sqlite3.Connection, run_id: str, limit: int) -> list[KeyFacts]:
+    """The run's keys by name, ``limit`` at most, chunks and inbox taken together. Call inside a read snapshot."""
+    tail = read_tail(db, run_id)
+    facts: dict[KeyName, KeyFacts] = {}
+    fresh = dict.fromkeys(tail.columns)
+    for name, kind, points, step, ms, number, text, upto in db.execute(
+        "SELECT name, kind, points, last_step, last_ms, last_number, last_text, upto"
+        " FROM metric_keys WHERE run_id = ? ORDER BY name, kind LIMIT ?",
+        (run_id, limit),
+    ):
+        known = KeyFacts(name, kind, points, step, ms, number if kind == "number" else text)
+        facts[name, kind] = add_facts(known, tail.column((name, kind), upto))
+        fresh.pop((name, kind), None)
+    # Beyond the limit a key of the inbox may be registered without having been read just now.
+    bound = max(facts) if len(facts) == limit else None
+    for key in fresh:
+        if bound is None or key < bound:
+            column = tail.columns[key]
+            facts[key] = add_facts(None, column, key)
+    return [facts[key] for key in sorted(facts)[:limit]]
+
+
+def add_facts(known: KeyFacts | None, column: Column | None, key: KeyName | None = None) -> KeyFacts:
+    """What is known of a key after ``column`` arrived. ``key`` names one of which nothing was known."""
+    if column is None:
+        assert known is not None
+        return known
+    last = column.last()
+    step, ms, value = int(column.steps[last]), int(column.times[last]), column.values[last]
+    value = value if isinstance(value, str) else float(value)
+    if known is None:
+        assert key is not None
+        return KeyFacts(*key, len(column.steps), step, ms, value)
+    points = known.points + len(column.steps)
+    if step < known.last_step:
+        return known._replace(points=points)
+    return KeyFacts(known.name, known.kind, points, step, ms, value)
+
+
+def registered(db: sqlite3.Connection, run_id: str, names: Iterable[str]) -> Iterator[_Entry]:
+    """Those of the keys that have an id, which is what their chunks are stored under."""
+    wanted = list(dict.fromkeys(names))
+    for at in range(0, len(wanted), _SQL_LIST):
+        part = wanted[at : at + _SQL_LIST]
+        marks = ", ".join("?" * len(part))
+        rows = db.execute(
+            f"SELECT key_id, name, kind, upto FROM metric_keys WHERE run_id = ? AND name IN ({marks})", (run_id, *part)
+        )
+        yield from (_Entry(*row) for row in rows.fetchall())
+
+
+def _load(
+    db: sqlite3.Connection,
+    run_id: str,
+    keys: Sequence[str],
+    window: Window = (None, None),
+    times: bool = True,
+) -> Iterator[tuple[str, Points]]:
+    tail = read_tail(db, run_id)
+    entries = {(entry.name, entry.kind): entry for entry in registered(db, run_id, keys)}
+    kinds: tuple[Kind, ...] = ("number", "text")
+    for key in dict.fromkeys(keys):
+        for kind in kinds:
+            points = _points(db, run_id, (key, kind), entries.get((key, kind)), tail, window, times)
+            if points is not None:
+                yield key, points
+
+
+def _points(
+    db: sqlite3.Connection,
+    run_id: str,
+    key: KeyName,
+    entry: _Entry | None,
+    tail: Tail,
+    window: Window,
+    want_times: bool,
+) -> Points | None:
+    """A key's points, latest of each step. What is not wanted is not read; the rest is unpacked where it belongs."""
+    fresh = tail.column(key, entry.upto if entry else 0)
+    stored = _stored(db, run_id, entry.key_id, window) if entry else 0
+    count = stored + (len(fresh.steps) if fresh else 0)
+    if not count:
+        return None
+    steps = np.empty(count, "<i8")
+    times = np.empty(count if want_times else 0, "<i8")
+    values: Floats | list[str] = [] if key[1] == "text" else np.empty(count, "<f8")
+    at = 0
+    for points, step_data, time_data, value_data in _chunks(db, run_id, entry, window, want_times) if entry else ():
+        read_ints(step_data, steps[at : at + points])
+        if want_times:
+            read_ints(time_data, times[at : at + points])
+        if isinstance(values, list):
+            values += unpack_texts(value_data)
+        else:
+            read_floats(value_data, values[at : at + points])
+        at += points
+    if fresh is not None:
+        steps[at:] = fresh.steps
+        if want_times:
+            times[at:] = fresh.times
+        values[at:] = fresh.values
+    return _settled(Points(key[1], steps, times, values))
+
+
+_IN_WINDOW = " FROM chunks WHERE run_id = ? AND key_id = ? AND max_step >= ? AND min_step <= ?"
+"""One without a step in the window cannot change the latest value of a step in it."""
+
+
+def _stored(db: sqlite3.Connection, run_id: str, key_id: int, window: Window) -> int:
+    found = db.execute("SELECT sum(points)" + _IN_WINDOW, (run_id, key_id, *_bounds(window))).fetchone()
+    return found[0] or 0
+
+
+def _chunks(db: sqlite3.Connection, run_id: str, entry: _Entry, window: Window, want_times: bool) -> sqlite3.Cursor:
+    """Chunks in order of arrival."""
+    times = "times" if want_times else "NULL"
+    return db.execute(
+        f"SELECT points, steps, {times}, vals{_IN_WINDOW} ORDER BY place", (run_id, entry.key_id, *_bounds(window))
+    )
+
+
+def _bounds(window: Window) -> tuple[float, float]:
+    start, end = window
+    return -_MOST if start is None else start, _MOST if end is None else end
+
+
+def _settled(points: Points) -> Points:
+    chosen = latest_by_step(points.steps)
+    return points if chosen is None else _take(points, chosen)
+
+
+def _take(points: Points, chosen: npt.NDArray[np.intp]) -> Points:
+    values = points.values
+    taken = [values[i] for i in chosen] if isinstance(values, list) else values[chosen]
+    times = points.times[chosen] if len(points.times) else points.times
+    return Points(points.kind, points.steps[chosen], times, taken)
+
+
+def _document(name: str, points: Points | None, max_points: int | None, order: str) -> dict[str, Any]:
+    if points is None:
+        return {"metricKey": name, "kind": "number", "count": 0, "points": []}
+    count = len(points.steps)
+    if max_points is not None and count > max_points:
+        # Counted from the end, so that the newest step is there even if there is but one place.
+        points = _take(points, count - 1 - np.linspace(0, count - 1, max(1, max_points)).round().astype(np.intp)[::-1])
+    rows = [
+        {"step": step, "timestampMs": ms, "value": value}
+        for step, ms, value in zip(points.steps.tolist(), points.times.tolist(), _plain(points.values))
+    ]
+    if order == "desc":
+        rows.reverse()
+    return {"metricKey": name, "kind": points.kind, "count": count, "points": rows}
+
+
+def _plain(values: Floats | list[str]) -> list[Any]:
+    return values if isinstance(values, list) else values.tolist()

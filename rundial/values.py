@@ -1,0 +1,175 @@
+"""What a training script hands to ``log()`` and ``config``, as plain values that have a wire form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from rundial.events import clean_key
+
+MAX_TEXT_BYTES = 8192
+MAX_DEPTH = 32
+_INT64 = 1 << 63
+
+
+class Normalised(NamedTuple):
+    """The values of one ``log()`` call, sorted by what becomes of them."""
+
+    values: dict[str, float | int | bool | str]
+    non_finite: dict[str, float]
+    invalid: dict[str, str]
+    """Why, by key."""
+
+
+class Invalid(ValueError):
+    """A value that has no number and no text in it. The message says why."""
+
+
+def normalise(metrics: Mapping[Any, Any]) -> Normalised:
+    """Flatten nested mappings with ``/`` and turn every leaf into a number or a text; never raises for a value."""
+    result = Normalised({}, {}, {})
+    for key, value in _leaves("", metrics, 0, result.invalid):
+        try:
+            leaf = scalar(value)
+        except Exception as error:  # noqa: BLE001 - __float__, item() and __str__ of a stranger's object may raise anything
+            result.invalid[key] = f"{type(value).__name__}: {error}"
+            continue
+        if isinstance(leaf, float) and not math.isfinite(leaf):
+            result.non_finite[key] = leaf
+        else:
+            result.values[key] = leaf
+    return result
+
+
+def _leaves(prefix: str, mapping: Mapping[Any, Any], depth: int, invalid: dict[str, str]) -> Iterator[tuple[str, Any]]:
+    for key, value in mapping.items():
+        path = clean_key(f"{prefix}/{clean_key(key)}" if prefix else key)
+        if not isinstance(value, Mapping):
+            yield path, value
+        elif depth >= MAX_DEPTH:
+            invalid[path] = f"nested more than {MAX_DEPTH} levels deep"
+        else:
+            yield from _leaves(path, value, depth + 1, invalid)
+
+
+def on_accelerator(value: Any) -> bool:
+    """Whether reading the value would wait for a device: a tensor that lies on one (torch's ``device.type``)."""
+    try:
+        kind = getattr(getattr(value, "device", None), "type", None)
+    except Exception:  # noqa: BLE001 - a stranger's property may raise anything; then it is no tensor
+        return False
+    return isinstance(kind, str) and kind not in ("cpu", "meta")
+
+
+def snapshot(metrics: Mapping[Any, Any], depth: int = 0) -> tuple[dict[Any, Any], bool]:
+    """A copy in which tensors on accelerators are cloned there, without waiting, and whether there are any.
+
+    What the training does to a tensor after ``log()`` cannot change what was logged.
+    """
+    copied: dict[Any, Any] = {}
+    found = False
+    for key, value in metrics.items():
+        if isinstance(value, Mapping) and depth < MAX_DEPTH:
+            copied[key], inner = snapshot(value, depth + 1)
+            found |= inner
+        elif on_accelerator(value):
+            copied[key] = value.detach().clone()
+            found = True
+        else:
+            copied[key] = value
+    return copied, found
+
+
+def scalar(value: Any) -> float | int | bool | str:
+    """A value as bool, int, float or str.
+
+    Numbers of Python, NumPy and torch (0-d or one element), Decimal and Fraction become numbers; a str is cut to 8 KiB
+    of UTF-8. Raises :class:`Invalid`, or whatever the value's own conversion raises.
+    """
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, int):
+        return int(value) if -_INT64 <= value < _INT64 else float(value)
+    if isinstance(value, float):
+        return float(value)
+    if value is None:
+        raise Invalid("None is no value")
+    if isinstance(value, (complex, bytes, bytearray)):
+        raise Invalid("not a number; log its parts")
+    size = getattr(value, "size", 1)
+    count = value.numel() if hasattr(value, "numel") else size() if callable(size) else size
+    if isinstance(count, int) and count != 1:
+        raise Invalid(f"{count} elements; log one number, or a histogram")
+    if hasattr(value, "item"):
+        item = value.item()
+        if isinstance(item, (bool, int, float, str)):
+            return scalar(item)
+        if isinstance(item, (complex, bytes)):
+            raise Invalid("not a number; log its parts")
+    if hasattr(value, "__float__"):
+        return float(value)
+    raise Invalid("not a number")
+
+
+def text(value: str) -> str:
+    """A str that has UTF-8 and at most 8 KiB of it; lone surrogates become ``?``."""
+    data = value.encode("utf-8", "replace")
+    if len(data) <= MAX_TEXT_BYTES:
+        return data.decode()
+    return data[:MAX_TEXT_BYTES].decode("utf-8", "ignore")
+
+
+def step_number(step: Any) -> int:
+    """A step in any form a training loop has it, as an int64. Raises :class:`Invalid` for anything else."""
+    number = step.item() if hasattr(step, "item") else step
+    if isinstance(number, float) and not math.isfinite(number):
+        raise Invalid(f"step {number} is no step")
+    try:
+        whole = int(number)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Invalid(f"step {step!r:.80} is no integer") from error
+    if not -_INT64 <= whole < _INT64:
+        raise Invalid("step does not fit into 64 bits")
+    return whole
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Configuration as JSON has it: mappings and lists stay nested, ints stay ints, the rest becomes text.
+
+    Namespaces, dataclasses and objects of NumPy become what they hold. Non-finite floats become text. Never raises.
+    """
+    try:
+        return _plain(value, depth)
+    except Exception as error:  # noqa: BLE001 - a stranger's __iter__, __str__ or property may raise anything
+        return f"({type(value).__name__}: {type(error).__name__})"
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, int):
+        return int(value) if -_INT64 <= value < _INT64 else str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(value)
+    if depth >= MAX_DEPTH:
+        return f"(nested more than {MAX_DEPTH} levels deep)"
+    if isinstance(value, Mapping):
+        return {clean_key(key): plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item, depth + 1) for item in value]
+    fields = getattr(value, "__dataclass_fields__", None)
+    if fields is not None and not isinstance(value, type):
+        return {name: plain(getattr(value, name), depth + 1) for name in fields}
+    if isinstance(value, PurePath):
+        return str(value)
+    if hasattr(value, "tolist"):
+        return plain(value.tolist(), depth + 1)
+    if type(value).__name__ == "Namespace":
+        return plain(vars(value), depth + 1)
+    return text(str(value))

@@ -1,0 +1,115 @@
+"""A real server on a free port, and a sender of records to talk to it."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from rundial.events import Event, Metrics, RunStart
+from rundial.server.app import Server, ServerSettings, create_app
+from rundial.server.store import Store
+from rundial.wire import CONTENT_TYPE, Chunk, encode, pack_chunk
+
+
+@dataclass
+class RunningServer:
+    """A server that answers at ``url``, its owner key and the store behind it."""
+
+    url: str
+    key: str
+    store: Store
+
+    def call(self, method: str, path: str, key: str | None = None, **options: Any) -> requests.Response:
+        """A request with the owner key, or with ``key``; an empty one sends none."""
+        headers = dict(options.pop("headers", {}))
+        key = self.key if key is None else key
+        if key:
+            headers.setdefault("authorization", f"Bearer {key}")
+        return requests.request(method, self.url + path, headers=headers, timeout=20, **options)
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.call("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> requests.Response:
+        return self.call("POST", path, **options)
+
+
+class Sender:
+    """One stream of one run, as a client would send it."""
+
+    def __init__(self, server: RunningServer, run_id: str, project: str = "digits", key: str | None = None) -> None:
+        self.server = server
+        self.run_id = run_id
+        self.project = project
+        self.key = key
+        self.stream = secrets.token_hex(16)
+        self.next = 0
+
+    def start(self, **fields: Any) -> requests.Response:
+        """Send the first record."""
+        start = RunStart(time.time_ns(), self.run_id, "default-workspace", self.project, self.run_id, **fields)
+        return self.send(start)
+
+    def log(self, step: int, **values: float) -> requests.Response:
+        """Send one ``log()`` call."""
+        return self.send(Metrics(time.time_ns(), step, values))
+
+    def send(self, *events: Event, first: int | None = None) -> requests.Response:
+        """Send events in one chunk, from the next sequence number on or from ``first``."""
+        begin = self.next if first is None else first
+        self.next = begin + len(events)
+        return self.post(pack_chunk(Chunk(self.stream, begin, len(events), b"".join(map(encode, events)))))
+
+    def post(self, body: bytes, **headers: str) -> requests.Response:
+        """Send bytes as they are."""
+        own = {"content-type": CONTENT_TYPE, "x-rundial-stream": self.stream, "x-rundial-protocol": "2"}
+        return self.server.post("/api/v1/ingest/records", key=self.key, data=body, headers=own | headers)
+
+
+@contextmanager
+def _serving(data: Path, **settings: Any) -> Iterator[RunningServer]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    store = Store(data)
+    started = threading.Event()
+    app = create_app(store, ServerSettings("127.0.0.1", port, data, **settings))
+    server = Server(app, started.set)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        assert started.wait(10)
+        yield RunningServer(f"http://127.0.0.1:{port}", store.owner_key, store)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        store.close()
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Starts servers with settings of the test's choice, each on a data folder of its own."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(_serving(tmp_path / secrets.token_hex(4), **settings))
+
+
+@pytest.fixture
+def server(start_server: Callable[..., RunningServer]) -> RunningServer:
+    """A server with an empty store."""
+    return start_server()
+
+
+@pytest.fixture
+def send_to(server: RunningServer) -> Callable[..., Sender]:
+    """Makes senders of records to the server: ``send_to(run_id, project=..., key=...)``."""
+    return lambda run_id, **options: Sender(server, run_id, **options)

@@ -1,0 +1,69 @@
+"""The vocabulary stays readable for a version on either side of ours."""
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from rundial.events import Event, Gap, Ledger, Marker, Metrics, RunEnd, RunStart, RunUpdate
+from rundial.wire import encode
+
+decode = msgspec.msgpack.Decoder(Event).decode
+
+WHOLE = [
+    RunStart(
+        1, "run_a", "w", "p", "n", "eval", "allow", "g", "j", ["t"], {"lr": 1}, "h", 2, 3, "c", {"x": 1}, 4.0, True
+    ),
+    Metrics(1, 2, {"loss": 0.5, "n": 3, "ok": True, "note": "text"}, "epoch_1", {"fold": "2"}),
+    RunUpdate(1, {"lr": 2}, {"best": 0.1}, "name", ["t"], "notes"),
+    RunEnd(1, "failed", "reason", "traceback"),
+    Marker(1, "non_finite", "loss", 3, {"value": "nan"}),
+    Gap(4, 9, "spool_bytes"),
+    Ledger(1, 10, {"queue_full": 2}, {"loss": 1}),
+]
+REQUIRED = {RunStart: 5, Metrics: 3, RunUpdate: 1, RunEnd: 2, Marker: 3, Gap: 3, Ledger: 2}
+"""How many fields the first version of each event had. A number here never grows: new fields have defaults."""
+
+
+def names(events):
+    return [type(event).__name__ for event in events]
+
+
+def test_every_event_is_told_here():
+    """Whoever adds an event adds its example."""
+    assert {type(event) for event in WHOLE} == set(get_args(Event)) == set(REQUIRED)
+
+
+def test_tags_are_pinned():
+    """A tag stands in every record that was ever written: none is changed or used again."""
+    tags = {kind.__name__: kind.__struct_config__.tag for kind in get_args(Event)}
+    assert tags == {"RunStart": 1, "Metrics": 2, "RunUpdate": 3, "RunEnd": 4, "Marker": 5, "Gap": 6, "Ledger": 7}
+
+
+@pytest.mark.parametrize("event", WHOLE, ids=names(WHOLE))
+def test_an_event_comes_back_as_it_went(event):
+    """Every field, of the right type."""
+    assert decode(encode(event)) == event
+
+
+@pytest.mark.parametrize("event", WHOLE, ids=names(WHOLE))
+def test_an_older_writer_is_understood(event):
+    """A record that ends after the fields of the first version means the defaults for all others."""
+    fields = msgspec.to_builtins(event)[: 1 + REQUIRED[type(event)]]
+    old = decode(encode(fields))
+    assert type(old) is type(event)
+    assert msgspec.to_builtins(old)[: len(fields)] == fields
+
+
+@pytest.mark.parametrize("event", WHOLE, ids=names(WHOLE))
+def test_a_newer_writer_is_understood(event):
+    """Fields that we do not know yet are passed over."""
+    assert decode(encode([*msgspec.to_builtins(event), "new", {"more": 1}])) == event
+
+
+def test_defaults_are_not_shared():
+    """What is put into one event is not in the next."""
+    first, second = RunStart(1, "a", "w", "p", "n"), RunStart(1, "b", "w", "p", "n")
+    first.tags.append("x")
+    first.config["lr"] = 1
+    assert (second.tags, second.config) == ([], {})

@@ -1,0 +1,186 @@
+// The public HTTP interface (docs/http.md), typed. The page uses nothing else.
+import { signal } from "@preact/signals";
+import { type Columns, decodeColumns } from "./chart/columns";
+
+export type Status = "running" | "completed" | "failed" | "aborted" | "crashed";
+
+export interface Run {
+  runId: string;
+  runName: string;
+  kind: string;
+  status: Status;
+  reason: string | null;
+  projectId: string;
+  projectSlug: string;
+  workspaceSlug: string;
+  group: string | null;
+  jobType: string | null;
+  tags: string[];
+  notes: string | null;
+  config: Record<string, unknown>;
+  summary: Record<string, unknown>;
+  lastStep: number | null;
+  points: number;
+  startedAtMs: number;
+  updatedAtMs: number;
+  finishedAtMs: number | null;
+}
+
+export interface Attempt {
+  stream: string;
+  host: string;
+  pid: number;
+  rank: number;
+  client: string;
+  system: Record<string, unknown>;
+  startedAtMs: number;
+  lastSeenMs: number;
+  endedAtMs: number | null;
+  status: Status;
+  received: number;
+  duplicate: number;
+  rejected: Record<string, number>;
+  dropped: Record<string, number>;
+  logged: number | null;
+}
+
+export interface RunDetail extends Run {
+  attempts: Attempt[];
+  traceback: string | null;
+  nonFinite: Record<string, number>;
+}
+
+export interface Workspace {
+  workspaceId: string;
+  workspaceSlug: string;
+  name: string;
+}
+
+export interface Project {
+  projectId: string;
+  projectSlug: string;
+  name: string;
+  runCount: number;
+  runningCount: number;
+  updatedAtMs: number | null;
+}
+
+export interface MetricKey {
+  metricKey: string;
+  count: number;
+  kind: "number" | "text";
+}
+
+export interface Marker {
+  timeMs: number;
+  kind: string;
+  name: string;
+  step: number | null;
+  attrs: Record<string, unknown>;
+}
+
+export type XAxis = "step" | "relative" | "wall";
+
+export interface BucketQuery {
+  runIds: string[];
+  metricKeys: string[];
+  x: XAxis;
+  buckets: number;
+  from: number | null;
+  to: number | null;
+}
+
+/** What the server said no to, or status 0 when no answer came. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly hint: string | null,
+  ) {
+    super(message);
+  }
+}
+
+/** True once any answer was a 401: the page then says so instead of showing half of its data. */
+export const signedOut = signal(false);
+
+async function request(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...init });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError(0, "The server does not answer.", "Is it still running? `rundial ui` starts it again.");
+  }
+  if (response.ok) return response;
+  if (response.status === 401) signedOut.value = true;
+  throw await refusal(response);
+}
+
+async function refusal(response: Response): Promise<ApiError> {
+  try {
+    const { error } = await response.json();
+    return new ApiError(response.status, String(error.message), error.details?.hint ?? null);
+  } catch {
+    // A proxy in between answers with pages of its own, which are no JSON.
+    return new ApiError(response.status, `The server answered ${response.status} ${response.statusText}.`, null);
+  }
+}
+
+async function get<T>(path: string): Promise<T> {
+  return (await request(path)).json();
+}
+
+function post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
+  const headers = { "content-type": "application/json", ...(init.headers as Record<string, string> | undefined) };
+  return request(path, { ...init, method: "POST", headers, body: JSON.stringify(body) });
+}
+
+interface Page {
+  hasMore: boolean;
+  nextCursor: string | null;
+}
+
+const segment = encodeURIComponent;
+
+export async function redeemLink(token: string): Promise<void> {
+  await post("/api/v1/auth/login/link", { token });
+}
+
+export async function whoami(): Promise<void> {
+  await request("/api/v1/auth/whoami");
+}
+
+export async function workspaces(): Promise<Workspace[]> {
+  return (await get<{ workspaces: Workspace[] }>("/api/v1/workspaces?limit=1000")).workspaces;
+}
+
+export async function projects(workspace: string): Promise<Project[]> {
+  return (await get<{ projects: Project[] }>(`/api/v1/workspaces/${segment(workspace)}/projects?limit=1000`)).projects;
+}
+
+/** Newest first. */
+export function runs(workspace: string, project: string, cursor: string | null): Promise<{ runs: Run[]; page: Page }> {
+  const query = new URLSearchParams({ limit: "1000", order: "desc", orderBy: "startedAtMs" });
+  if (cursor) query.set("cursor", cursor);
+  return get(`/api/v1/workspaces/${segment(workspace)}/projects/${segment(project)}/runs/query?${query}`);
+}
+
+export function run(runId: string): Promise<RunDetail> {
+  return get(`/api/v1/runs/${segment(runId)}`);
+}
+
+export async function markers(runId: string): Promise<Marker[]> {
+  return (await get<{ markers: Marker[] }>(`/api/v1/runs/${segment(runId)}/markers`)).markers;
+}
+
+export async function metricKeys(scope: { runId: string } | { projectId: string }): Promise<MetricKey[]> {
+  const query = new URLSearchParams({ ...scope, limit: "1000" });
+  return (await get<{ keys: MetricKey[] }>(`/api/v1/metrics/keys?${query}`)).keys;
+}
+
+export async function buckets(query: BucketQuery, abort: AbortSignal): Promise<Columns[]> {
+  const headers = { accept: "application/vnd.rundial.columns" };
+  const response = await post("/api/v1/query/buckets", query, { headers, signal: abort });
+  return decodeColumns(await response.arrayBuffer());
+}
