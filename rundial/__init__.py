@@ -18,7 +18,18 @@ from rundial.config import Distributed, Mode
 from rundial.diagnostics import Diagnostics
 from rundial.errors import AuthError, ConfigError, RequestError, RundialError, UnreachableError
 from rundial.events import ResumeMode, RunKind
-from rundial.runs import Run, finish, init, log
+from rundial.runs import (
+    Run,
+    alert,
+    checkpoint,
+    enabled,
+    finish,
+    init,
+    is_enabled,
+    log,
+    reset_enabled,
+    set_enabled,
+)
 from rundial.version import __version__
 
 RundialDiagnostics = Diagnostics
@@ -42,10 +53,16 @@ __all__ = [
     "RundialRun",
     "UnreachableError",
     "__version__",
+    "alert",
+    "checkpoint",
+    "enabled",
     "finish",
     "init",
+    "is_enabled",
     "log",
+    "reset_enabled",
     "run",
+    "set_enabled",
 ]
 
 

@@ -19,6 +19,7 @@ from rundial.errors import ConfigError
 
 Mode = Literal["online", "offline", "disabled"]
 Distributed = Literal["rank0", "all"]
+TqdmMode = Literal["smart", "all", "none"]
 
 DEFAULT_WORKSPACE = "default-workspace"
 DEFAULT_PROJECT = "default-project"
@@ -32,16 +33,22 @@ ENVIRONMENT: dict[str, str] = {
     "RUNDIAL_MODE": "mode",
     "RUNDIAL_SPOOL_DIR": "spool_directory",
     "RUNDIAL_QUIET": "quiet",
+    "RUNDIAL_CAPTURE_CONSOLE": "capture_console",
+    "RUNDIAL_SYSTEM_METRICS": "system_metrics",
 }
 """Environment variables that set an option of :class:`Settings`."""
 
 HOME_VARIABLE = "RUNDIAL_HOME"
 CONFIG_VARIABLE = "RUNDIAL_CONFIG"
 RANK_VARIABLE = "RUNDIAL_RANK"
+ENABLED_VARIABLE = "RUNDIAL_ON"
+"""Whether logging is on at all in this process; ``rundial.set_enabled`` wins."""
 
 _MODES = ("online", "offline", "disabled")
 _DISTRIBUTED = ("rank0", "all")
+_TQDM_MODES = ("smart", "all", "none")
 _TRUE = frozenset({"1", "true", "yes", "y", "on"})
+_FALSE = frozenset({"0", "false", "no", "n", "off"})
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -79,6 +86,32 @@ class Settings(Struct, frozen=True, kw_only=True):
     gzip_min_bytes: int = 1024
     heartbeat_seconds: float = 15.0
     """How often the server hears of a run that logs nothing."""
+    capture_console: bool = False
+    """Keep what the process prints as log lines; the terminal still gets it."""
+    tqdm_mode: TqdmMode = "smart"
+    """Progress bars in the captured console: ``smart`` keeps their last state, ``all`` every one, ``none`` nothing."""
+    system_metrics: bool = True
+    """Sample CPU, memory, disk, network and GPUs in the background, as ``system/*``."""
+    system_metrics_interval_seconds: float = 10.0
+    system_metrics_backpressure_threshold: float = 0.8
+    """Share of the queue above which a sample is skipped, and counted."""
+    capture_env: bool = False
+    """Keep packages, platform, GPUs and chosen environment variables with the run."""
+    capture_git: bool = True
+    """Keep the commit, branch and remote of the repository the script stands in."""
+    snapshot_code: bool = False
+    """Keep the code as an artifact: a zip of the workspace, without what ``.gitignore`` names."""
+    workspace_root: str | None = None
+    """What the code snapshot packs; None: the nearest folder above that holds ``.git``, else the working directory."""
+    snapshot_format: str = "zip"
+    force_snapshot: bool = False
+    """Pack the workspace however large it is."""
+    artifact_concurrency: int = 2
+    """Uploads that run at the same time."""
+    artifact_queue_capacity: int = 10_000
+    """Uploads that may wait; more are refused and counted."""
+    artifact_staging_bytes: int = 10 * 1024 * 1024 * 1024
+    """Bytes that copies of files and encoded media may take while they wait for a server; hard links cost nothing."""
 
     def __repr__(self) -> str:
         """Without the key: a repr ends up in tracebacks and logs."""
@@ -88,6 +121,20 @@ class Settings(Struct, frozen=True, kw_only=True):
 
 OPTIONS: dict[str, str] = {name: str(Settings.__annotations__[name]) for name in Settings.__struct_fields__}
 """Names of all options and their types."""
+OLDER_OPTIONS = frozenset(
+    {
+        "queue_capacity",
+        "spool_enabled",
+        "max_batch_points",
+        "retry_max_attempts",
+        "retry_base_delay_seconds",
+        "retry_max_delay_seconds",
+        "retry_jitter_ratio",
+        "start_worker_on_init",
+        "event_hook",
+    }
+)
+"""Options of the older client whose matter Rundial settles by itself; they are taken and have no effect."""
 _MINIMUM: dict[str, float] = {
     "queue_bytes": 64 * 1024,
     "spool_max_bytes": 1024 * 1024,
@@ -99,6 +146,10 @@ _MINIMUM: dict[str, float] = {
     "finish_timeout": 0.0,
     "distributed_rank": 0,
     "spool_max_age_seconds": 0.0,
+    "system_metrics_backpressure_threshold": 0.01,
+    "artifact_concurrency": 1,
+    "artifact_queue_capacity": 1,
+    "artifact_staging_bytes": 0,
 }
 
 
@@ -160,10 +211,11 @@ def _options_of(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(arguments: Mapping[str, Any]) -> Settings:
-    """Settings from all sources; an argument that is None counts as not given.
+    """Settings from all sources; an argument that is None counts as not given, one of :data:`OLDER_OPTIONS` is let go.
 
     Raises :class:`ConfigError` for an unknown option, a value of the wrong kind, or an empty project or workspace.
     """
+    arguments = {name: value for name, value in arguments.items() if name not in OLDER_OPTIONS}
     for name in arguments:
         if name not in OPTIONS:
             import difflib
@@ -195,10 +247,14 @@ def _checked(name: str, value: Any) -> Any:
         return _choice(name, str(value).lower(), _MODES)
     if name == "distributed":
         return _choice(name, str(value).lower(), _DISTRIBUTED)
-    if name == "spool_directory":
+    if name == "tqdm_mode":
+        return _choice(name, str(value).lower(), _TQDM_MODES)
+    if name == "snapshot_format":
+        return _choice(name, str(value).lower(), ("zip",))
+    if name in ("spool_directory", "workspace_root"):
         return _directory(name, value)
     if kind == "bool":
-        return value if isinstance(value, bool) else str(value).strip().lower() in _TRUE
+        return truth(name, value)
     if kind.startswith("int"):
         return _number(name, value, int)
     if kind.startswith("float"):
@@ -206,6 +262,16 @@ def _checked(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise ConfigError(f"{name} must be a string, not {type(value).__name__}.")
     return value
+
+
+def truth(name: str, value: Any) -> bool:
+    """A bool, or a word for one. Raises :class:`ConfigError` for anything else."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word not in _TRUE | _FALSE:
+        raise ConfigError(f"{name} must be true or false, not {value!r}.")
+    return word in _TRUE
 
 
 def _directory(name: str, value: Any) -> str:

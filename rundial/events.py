@@ -48,6 +48,11 @@ class RunStart(Struct, array_like=True, tag=1):
     part: bool = False
     """A further stream of a run that another stream leads (a rank above 0, a forked child): it attaches whatever
     ``resume`` says, creates the run if it comes first, and its end is not the end of the run."""
+    path: str | None = None
+    """Where the run stands in the project's tree, ``cv/resnet50/baseline``."""
+    alias: str | None = None
+    """A short label for people; may repeat."""
+    notes: str | None = None
 
 
 class Metrics(Struct, array_like=True, tag=2, gc=False):
@@ -72,6 +77,14 @@ class RunUpdate(Struct, array_like=True, tag=3):
     name: str | None = None
     tags: list[str] | None = None
     notes: str | None = None
+    primary: dict[str, str] | None = None
+    """``{"name": metric key, "mode": "max" | "min"}``: the best value is kept from here on."""
+    path: str | None = None
+    alias: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    environment: dict[str, Any] | None = None
+    """What :mod:`rundial.snapshot` found out about the machine, the packages and the repository."""
 
 
 class RunEnd(Struct, array_like=True, tag=4):
@@ -116,7 +129,83 @@ class Ledger(Struct, array_like=True, tag=7):
     non_finite: dict[str, int] = {}
 
 
-Event = RunStart | Metrics | RunUpdate | RunEnd | Marker | Gap | Ledger
+class LogLine(Struct, array_like=True, tag=8, gc=False):
+    """One line of text that the run wrote.
+
+    ``level`` is one of :data:`LEVELS`, ``source`` is ``text`` (``log_text``), ``stdout``, ``stderr`` or the name of
+    a logger. ``message`` is at most 8 KiB of UTF-8; ``truncated`` says that there was more.
+    """
+
+    time_ns: int
+    level: str
+    message: str
+    source: str = "text"
+    truncated: bool = False
+
+
+class Span(Struct, array_like=True, tag=9):
+    """One finished piece of work in a trace, with the fields of OpenTelemetry: ids are lower-case hex, 32 and 16 long.
+
+    ``events`` are ``[name, time_ns, attrs]``. ``kind`` is one of :data:`SPAN_KINDS`, ``status`` ``unset``, ``ok`` or
+    ``error``.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str | None
+    name: str
+    kind: str
+    start_ns: int
+    end_ns: int
+    status: str = "unset"
+    message: str | None = None
+    """Why it failed."""
+    attrs: dict[str, Any] = {}
+    events: list[tuple[str, int, dict[str, Any]]] = []
+    model: str | None = None
+    system: str | None = None
+    """Who serves the model."""
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    cost_usd: float | None = None
+
+
+class EvalStart(Struct, array_like=True, tag=10):
+    """This run is (also) a run of an evaluation suite, which comes into being with its first run.
+
+    ``dataset`` has ``name``, ``version`` and ``artifactRef``; each of ``scorers`` has ``name``, ``kind``, ``config``.
+    """
+
+    time_ns: int
+    eval_run_id: str
+    suite: str
+    dataset: dict[str, Any] = {}
+    scorers: list[dict[str, Any]] = []
+    config: dict[str, Any] = {}
+    suite_id: str | None = None
+
+
+class EvalResult(Struct, array_like=True, tag=11):
+    """What one scorer said of one example. The last one for (eval run, example, scorer) counts."""
+
+    time_ns: int
+    eval_run_id: str
+    example_id: str
+    scorer: str
+    score: float
+    passed: bool | None = None
+    trace_id: str | None = None
+    evidence: dict[str, str] | None = None
+    meta: dict[str, Any] = {}
+
+
+Event = RunStart | Metrics | RunUpdate | RunEnd | Marker | Gap | Ledger | LogLine | Span | EvalStart | EvalResult
+
+LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
+"""Levels of log lines, from the least to the most."""
+SPAN_KINDS = ("internal", "server", "client", "producer", "consumer", "tool")
+SYSTEM_PREFIX = "system/"
+"""Metrics of the machine. Their steps are Unix seconds: they count neither for the last step nor for the summary."""
 
 MAX_KEY_LENGTH = 250
 """Longest metric key in characters; a longer one is cut and keeps a short hash of the whole."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 
+from rundial.errors import ConfigError
+
 _ADJECTIVES = """
 able amber bold brave brief bright brisk calm candid clear clever cosy crisp deft eager early easy even fair
 fast fine firm fleet fond free fresh gentle glad golden good grand great green happy hardy honest humble jolly
@@ -36,3 +38,21 @@ def random_name() -> str:
 def new_run_id() -> str:
     """A run id that sorts by time: ``run_``, milliseconds since 1970 in hex, 12 random hex digits."""
     return f"run_{time.time_ns() // 1_000_000:011x}{os.urandom(6).hex()}"
+
+
+MAX_PATH = 200
+_PATH_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/")
+
+
+def run_path(path: str) -> str:
+    """A run's place in the tree of its project, without slashes at its ends: ``/`` is the root and becomes ``""``.
+
+    Backslashes count as slashes. Raises :class:`ConfigError` for anything but ASCII letters, digits, ``_``, ``-`` and
+    ``/``, and beyond 200 characters.
+    """
+    text = str(path).replace("\\", "/")
+    if len(text) > MAX_PATH or not _PATH_CHARACTERS.issuperset(text):
+        raise ConfigError(
+            f"path {text[:40]!r} cannot be used: at most {MAX_PATH} ASCII letters, digits, '_', '-', with '/' between."
+        )
+    return "/".join(part for part in text.split("/") if part)

@@ -5,28 +5,54 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rundial.config import Distributed, Mode, Settings, resolve
+from rundial.config import ENABLED_VARIABLE, Distributed, Mode, Settings, resolve, truth
 from rundial.diagnostics import Counters, Diagnostics, say
 from rundial.distributed import detect_rank
 from rundial.errors import ConfigError
-from rundial.events import Marker, Metrics, ResumeMode, RunEnd, RunKind, RunStart, RunStatus, RunUpdate
+from rundial.events import (
+    LEVELS,
+    Marker,
+    Metrics,
+    ResumeMode,
+    RunEnd,
+    RunKind,
+    RunStart,
+    RunStatus,
+    RunUpdate,
+    clean_key,
+)
 from rundial.exits import Ending, ending_of, watch
-from rundial.names import new_run_id, random_name
+from rundial.names import new_run_id, random_name, run_path
 from rundial.pipeline import Pipeline
 from rundial.summary import Summary
 from rundial.transport import CLIENT
-from rundial.values import normalise, plain, scalar, snapshot, step_number
+from rundial.values import (
+    REDACTED,
+    is_secret_name,
+    normalise,
+    plain,
+    redacted,
+    scalar,
+    snapshot,
+    split_media,
+    step_number,
+)
 from rundial.wire import MAX_RECORD_BYTES, encode
 
+if TYPE_CHECKING:
+    from rundial import artifacts, tracing
+
 MAX_REASON = 512
+MAX_NOTES = 100_000
 _METRICS_TAG = 2
 _KINDS = ("training", "agent", "eval")
 _RESUME = ("never", "allow", "must")
@@ -48,9 +74,13 @@ def init(
     job_type: str | None = None,
     tags: Sequence[str] | None = None,
     config: Mapping[str, Any] | object | None = None,
+    path: str | None = None,
+    alias: str | None = None,
+    notes: str | None = None,
     mode: Mode | None = None,
     distributed: Distributed | None = None,
     distributed_rank: int | None = None,
+    system_metrics_provider: Callable[[], Mapping[str, float]] | None = None,
     **options: Any,
 ) -> Run:
     """Start a run and make it the current one.
@@ -65,9 +95,13 @@ def init(
         kind: ``training``, ``agent`` or ``eval``.
         resume: ``never`` refuses an id that exists, ``allow`` continues or creates it, ``must`` requires it.
         group, job_type, tags: for finding and grouping runs.
-        config: hyper-parameters: a mapping, a namespace or a dataclass; nesting, ints and lists are kept.
+        config: hyper-parameters: a mapping, a namespace or a dataclass; nesting, ints and lists are kept, and texts
+            under names such as ``api_key`` or ``hub_token`` are not.
+        path: where the run stands in its project's tree, such as ``cv/resnet50/baseline``.
+        alias, notes: a short label, and a longer text.
         mode: ``online``, ``offline`` (only the spool), ``disabled`` (does nothing at all).
         distributed, distributed_rank: which ranks log; see ``docs/settings.md``.
+        system_metrics_provider: called in the background for what is logged as ``system/*``, instead of our own.
         options: any other option of ``docs/settings.md``.
 
     Raises:
@@ -90,6 +124,8 @@ def init(
             **options,
         }
     )
+    if not is_enabled():
+        settings = msgspec.structs.replace(settings, mode="disabled")
     if resume == "must" and run_id is None:
         raise ConfigError("resume='must' needs the run_id of the run to go on with.")
     rank = detect_rank(settings.distributed_rank)
@@ -111,6 +147,9 @@ def init(
         system=_system(),
         heartbeat_seconds=settings.heartbeat_seconds,
         part=rank > 0,
+        path=None if path is None else run_path(path),
+        alias=None if alias is None else str(alias),
+        notes=None if notes is None else str(notes),
     )
     values = _config(config)
     start, later = _split_start(start, values)
@@ -119,6 +158,7 @@ def init(
     run._send_config(later)
     run._start()
     _current = run
+    run._start_sources(system_metrics_provider)
     return run
 
 
@@ -160,16 +200,30 @@ def _config(config: object) -> dict[str, Any]:
     values = plain(config)
     if not isinstance(values, dict):
         raise ConfigError(f"config must be a mapping, a namespace or a dataclass, not {type(config).__name__}.")
-    return values
+    return redacted(values)
 
 
 def _system() -> dict[str, Any]:
     return {
         "python": sys.version.split()[0],
         "platform": sys.platform,
-        "command": " ".join(sys.argv)[:1000],
+        "command": _command()[:1000],
         "directory": _directory(),
     }
+
+
+def _command() -> str:
+    """The command line without the values of options such as ``--api-key``."""
+    words: list[str] = []
+    hidden = False
+    for word in sys.argv:
+        name, equals, _ = word.partition("=")
+        secret = word.startswith("-") and is_secret_name(name.lstrip("-"))
+        words.append(
+            REDACTED if hidden and not word.startswith("-") else f"{name}={REDACTED}" if secret and equals else word
+        )
+        hidden = secret and not equals
+    return " ".join(words)
 
 
 def _directory() -> str:
@@ -195,6 +249,9 @@ class Run:
         self.group = start.group
         self.job_type = start.job_type
         self.tags = tuple(start.tags)
+        self.path = start.path
+        self.alias = start.alias
+        self.notes = start.notes
         self.mode = settings.mode
         self.config: dict[str, Any] = dict(start.config)
         self.summary = Summary(lambda values: self._update(summary=values))
@@ -211,6 +268,8 @@ class Run:
         self._counters = Counters()
         self._offer: Callable[[bytes], bool] = _ignore
         self._unopened = False
+        self._sources: list[Callable[[], None]] = []
+        """How to stop what logs by itself."""
         if pipeline is not None:
             self._adopt(pipeline)
 
@@ -319,6 +378,13 @@ class Run:
             return False
         number = self._take_step(pipeline, step)
         moment = _now() if time_ms is None else self._moment(pipeline, time_ms)
+        metrics, media = split_media(metrics)
+        if media:
+            from rundial.media import log_media
+
+            stored = [log_media(pipeline, key, value, number, moment) for key, value in media]
+            if not metrics:
+                return all(stored)
         copied, found = snapshot(metrics)
         if found:
             return pipeline.defer(lambda: self._store_late(pipeline, copied, number, moment, context, stage))
@@ -399,15 +465,283 @@ class Run:
 
     def log_metric(
         self,
-        key: str,
+        metric_key: str,
         value: Any,
         *,
         step: Any = None,
         time_ms: int | None = None,
+        timestamp_ms: int | None = None,
         context: Mapping[str, str] | None = None,
     ) -> bool:
-        """Log one value; as :meth:`log` with a single name."""
-        return self.log({key: value}, step=step, time_ms=time_ms, context=context)
+        """Log one value; as :meth:`log` with a single name. ``timestamp_ms`` is the same as ``time_ms``."""
+        moment = timestamp_ms if time_ms is None else time_ms
+        return self.log({metric_key: value}, step=step, time_ms=moment, context=context)
+
+    def log_text(
+        self, message: Any, level: str = "info", *, time_ms: int | None = None, timestamp_ms: int | None = None
+    ) -> bool:
+        """Write a line into the run's log; a text of several lines becomes several. It is not printed.
+
+        Args:
+            message: at most 8 KiB of UTF-8 a line; the rest is cut off, flagged and counted.
+            level: ``trace``, ``debug``, ``info``, ``warn``, ``error`` or ``fatal``.
+            time_ms, timestamp_ms: Unix time in milliseconds; left out, now.
+
+        Returns:
+            False when the queue had no room or the level is none of these; that is counted.
+        """
+        from rundial.logs import log_text  # loaded by the first text
+
+        pipeline = self._writable()
+        if pipeline is None:
+            return self.status == "running"
+        moment = timestamp_ms if time_ms is None else time_ms
+        return log_text(pipeline, message, level, _now() if moment is None else self._moment(pipeline, moment))
+
+    def event(self, name: str, *, step: int | None = None, kind: str = "event", **attrs: Any) -> bool:
+        """Mark a moment on every chart, with what ``attrs`` say about it.
+
+        Args:
+            name: what happened.
+            step: where on the charts; left out, the time alone decides.
+            kind: what sort of thing, such as ``checkpoint``.
+        """
+        pipeline = self._writable()
+        if pipeline is None:
+            return self.status == "running"
+        try:
+            number = None if step is None else step_number(step)
+            return pipeline.emit(Marker(_now(), clean_key(kind), clean_key(name), number, plain(attrs)))
+        except Exception as error:  # noqa: BLE001 - nothing a stranger's object does may reach the training loop
+            self._count_failure(pipeline, error)
+            return False
+
+    def alert(self, title: str, text: str = "", level: str = "info", *, step: int | None = None) -> bool:
+        """Raise something people should look at: a marker of kind ``alert``, and a line in the log.
+
+        Args:
+            title, text: what it is about, and more of it.
+            level: ``info``, ``warn`` or ``error``.
+        """
+        self.log_text(f"{title}: {text}" if text else title, level if level in LEVELS else "warn")
+        return self.event(title, step=step, kind="alert", text=text, level=level)
+
+    def set_primary_metric(self, metric_name: str, mode: str = "max") -> None:
+        """Name the metric that stands for the run; its best value and step are kept in the summary from here on.
+
+        Args:
+            metric_name: the key given to :meth:`log`.
+            mode: ``max`` when higher is better, ``min`` when lower is. Of equal values the first counts, NaN never.
+
+        Raises:
+            ConfigError: another mode.
+        """
+        _check_choice("mode", mode, ("max", "min"))
+        self._update(primary={"name": clean_key(metric_name), "mode": mode})
+
+    def rename(self, name: str) -> bool:
+        """Give the run another display name."""
+        self.name = str(name).strip() or self.name
+        return self._update(name=self.name)
+
+    def set_tags(self, tags: Sequence[str]) -> bool:
+        """Replace the run's tags."""
+        self.tags = tuple(_tags(tags))
+        return self._update(tags=list(self.tags))
+
+    def set_notes(self, notes: str) -> bool:
+        """Replace the run's notes, at most 100,000 characters."""
+        self.notes = str(notes)[:MAX_NOTES]
+        return self._update(notes=self.notes)
+
+    # -- spans, files, media --------------------------------------------------------------------------------------
+
+    def trace(
+        self,
+        name: str,
+        *,
+        kind: str = "internal",
+        attrs: Mapping[str, Any] | None = None,
+        trace_id: str | None = None,
+        parent_span_id: str | None = None,
+        model: str | None = None,
+        system: str | None = None,
+    ) -> tracing.Span:
+        """A span: use it as a context manager, sync or async, or as a decorator. See ``docs/traces.md``.
+
+        Spans begun inside one another share a trace; threads and asyncio tasks keep apart.
+
+        Args:
+            name: what is done, at most 512 characters.
+            kind: ``internal``, ``server``, ``client``, ``producer``, ``consumer`` or ``tool``.
+            attrs: what to know about it; values over 16 KiB go to the artifact store and leave a reference.
+            trace_id, parent_span_id: lower-case hex, 32 and 16 characters, to go on with a trace from elsewhere.
+            model, system: which model, and who serves it.
+        """
+        from rundial import tracing
+
+        return tracing.Span(
+            self,
+            name,
+            kind=kind,
+            attrs=attrs,
+            trace_id=trace_id,
+            parent_span_id=parent_span_id,
+            model=model,
+            system=system,
+        )
+
+    def tool_call(
+        self,
+        name: str,
+        *,
+        input: Any = None,
+        output: Any = None,
+        attrs: Mapping[str, Any] | None = None,
+        status: str = "ok",
+    ) -> tracing.Span:
+        """A finished span ``tool:name`` of kind ``tool`` with what went into the tool and what came out."""
+        from rundial import tracing
+
+        return tracing.tool_call(self, name, input=input, output=output, attrs=attrs, status=status)
+
+    def log_artifact(
+        self,
+        path_or_dir: Any,
+        name: str | None = None,
+        type: str | None = None,
+        aliases: Sequence[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        keep_last: int | None = None,
+        retention_policy: Mapping[str, Any] | None = None,
+        step: int | None = None,
+    ) -> bool:
+        """Store a file, a folder, or a reference to a URI as a new version of an artifact. See ``docs/artifacts.md``.
+
+        Returns before anything is read: hashing and uploading go on in the background, after a crash too.
+
+        Args:
+            path_or_dir: a file or folder on disk, or a URI such as ``s3://bucket/key``, which is only pointed to.
+            name: default the file's own name.
+            type: any word, such as ``model`` or ``dataset``.
+            aliases: names this version has until another takes them; ``latest`` goes to the newest by itself.
+            metadata: what to know about it.
+            keep_last: how many versions the server keeps; ``retention_policy`` is its longer form.
+            step: the step it belongs to.
+
+        Returns:
+            False when it could not be staged; that is counted and warned about once.
+        """
+        from rundial import artifacts
+
+        pipeline = self._writable()
+        if pipeline is None:
+            return self.status == "running"
+        return artifacts.log_artifact(
+            pipeline,
+            path_or_dir,
+            name=name,
+            type=type,
+            aliases=aliases,
+            metadata=metadata,
+            keep_last=keep_last,
+            retention_policy=retention_policy,
+            step=step,
+        )
+
+    def checkpoint(
+        self,
+        model_path: Any,
+        *,
+        step: int | None = None,
+        name: str = "checkpoint",
+        metadata: Mapping[str, Any] | None = None,
+        keep_last: int | None = 5,
+        aliases: Sequence[str] | None = None,
+    ) -> bool:
+        """Store a checkpoint: an artifact of type ``checkpoint`` with the alias ``latest``, marked on the charts.
+
+        Args:
+            model_path: a file or a folder.
+            step: the step it was saved at.
+            keep_last: how many the server keeps, None for all.
+        """
+        stored = self.log_artifact(
+            model_path,
+            name,
+            "checkpoint",
+            ["latest", *(aliases or ())],
+            {**(metadata or {}), **({} if step is None else {"step": step})},
+            keep_last=keep_last,
+            step=step,
+        )
+        if stored:
+            self.event(name, step=step, kind="checkpoint", path=str(model_path))
+        return stored
+
+    def use_artifact(self, artifact_ref: str) -> artifacts.Artifact:
+        """Look up an artifact of this project, note that this run uses it, and give a handle to download it.
+
+        Waits for the server.
+
+        Args:
+            artifact_ref: ``name:alias``, ``name:v3``, or ``name`` for its latest version.
+
+        Raises:
+            RequestError: there is no such artifact, or no server answers.
+        """
+        from rundial import artifacts
+
+        return artifacts.use(self._settings, self._begin, artifact_ref)
+
+    def log_image(
+        self,
+        key: str,
+        image: Any,
+        step: int | None = None,
+        caption: str | None = None,
+        format: str = "png",
+        quality: int = 90,
+    ) -> bool:
+        """Log one image; as :meth:`log` of an :class:`Image`, but without a step it takes none of its own."""
+        from rundial.media import Image
+
+        number = max(self._highest, 0) if step is None else step
+        return self.log({key: Image(image, caption=caption, format=format, quality=quality)}, step=number)
+
+    def log_eval_result(
+        self,
+        eval_run_id: str,
+        example_id: str,
+        *,
+        scores: Mapping[str, Any],
+        passed: Any = None,
+        trace: Any = None,
+        evidence: Mapping[str, str] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Log what scorers said of one example; see ``docs/evals.md``."""
+        from rundial.eval_results import log_result
+
+        pipeline = self._writable()
+        if pipeline is None:
+            return self.status == "running"
+        return log_result(pipeline, eval_run_id, example_id, scores, passed, trace, evidence, meta)
+
+    def log_config(
+        self, args: Any = None, extra: Mapping[str, Any] | None = None, config_files: Sequence[Any] | None = None
+    ) -> bool:
+        """Merge parsed arguments and further values into the configuration, and keep configuration files.
+
+        Args:
+            args: a namespace, dataclass or mapping.
+            extra: further values; they win.
+            config_files: files stored as an artifact of type ``config``.
+        """
+        done = [self.update_config(values) for values in (args, extra) if values is not None]
+        done += [self.log_artifact(path, type="config") for path in config_files or ()]
+        return all(done)
 
     def update_config(self, config: Mapping[str, Any] | object) -> bool:
         """Merge values into the configuration, key by key, nested ones too. Does not wait for the server."""
@@ -437,13 +771,16 @@ class Run:
         return all(sent)
 
     def _update(self, **changes: Any) -> bool:
+        pipeline = self._writable()
+        return self.status == "running" if pipeline is None else pipeline.emit(RunUpdate(_now(), **changes))
+
+    def _writable(self) -> Pipeline | None:
+        """The pipeline; None for a run that logs nothing, or nothing more, which is counted."""
         pipeline = self._pipeline
-        if pipeline is None:
-            return True
-        if self.status != "running":
+        if pipeline is not None and self.status != "running":
             self._after_finish(b"")
-            return False
-        return pipeline.emit(RunUpdate(_now(), **changes))
+            return None
+        return pipeline
 
     # -- ending ---------------------------------------------------------------------------------------------------
 
@@ -511,6 +848,7 @@ class Run:
         if self._unopened or self._pipeline is None:  # silent, or a handle that never logged: nothing to end
             return True
         pipeline = self._pipeline
+        self._stop_sources()
         pipeline.resolve()
         self._offer = self._after_finish
         reason = None if ending.reason is None else str(ending.reason)[:MAX_REASON]
@@ -520,6 +858,34 @@ class Run:
         if not self._delivered:
             self._say_what_is_left()
         return self._delivered
+
+    def _start_sources(self, provider: Callable[[], Mapping[str, float]] | None) -> None:
+        """Begin what logs by itself: console, system metrics, snapshots of code and environment."""
+        pipeline, settings = self._opened, self._settings
+        if pipeline is None:
+            return
+        if settings.capture_console:
+            from rundial.console import Console
+
+            console = Console(pipeline, settings.tqdm_mode)
+            console.start()
+            self._sources.append(console.stop)
+        if settings.system_metrics and self._begin.rank == 0:
+            from rundial.system import SystemMonitor
+
+            monitor = SystemMonitor(pipeline, settings, provider)
+            monitor.start()
+            self._sources.append(monitor.stop)
+        if settings.snapshot_code or settings.capture_env or settings.capture_git:
+            from rundial.snapshot import Snapshot
+
+            snapshot = Snapshot(pipeline, settings)
+            snapshot.start()
+            self._sources.append(snapshot.stop)
+
+    def _stop_sources(self) -> None:
+        while self._sources:
+            self._sources.pop()()
 
     def _leave(self) -> None:
         """A forked child ends: its own stream ends with it, the run does not."""
@@ -618,9 +984,43 @@ def _arrive(begin: bytes, options: dict[str, Any], name: str, url: str | None) -
     return run
 
 
+_enabled: bool | None = None
+
+
+def set_enabled(on: bool) -> None:
+    """Switch logging on or off for runs begun from here on: off, ``init`` gives a run that does nothing."""
+    global _enabled
+    _enabled = bool(on)
+
+
+def reset_enabled() -> None:
+    """Forget :func:`set_enabled`: the environment variable ``RUNDIAL_ON`` decides again, and on is the default."""
+    global _enabled
+    _enabled = None
+
+
+def is_enabled() -> bool:
+    """Whether runs begun now log anything."""
+    if _enabled is not None:
+        return _enabled
+    word = os.environ.get(ENABLED_VARIABLE, "").strip()
+    return truth(ENABLED_VARIABLE, word) if word else True
+
+
+@contextmanager
+def enabled(on: bool) -> Iterator[None]:
+    """Logging switched on or off for the runs begun inside the block."""
+    global _enabled
+    before, _enabled = _enabled, bool(on)
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
 def _config_or_none(config: object) -> dict[str, Any] | None:
     values = plain(config)
-    return values if isinstance(values, dict) else None
+    return redacted(values) if isinstance(values, dict) else None
 
 
 def _halves(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -649,14 +1049,35 @@ def current() -> Run | None:
 
 def log(metrics: Mapping[str, Any] | None = None, **kwargs: Any) -> bool:
     """Log to the current run; see :meth:`Run.log`. Without one: a ConfigError, for there is nothing to log to."""
-    if _current is None:
-        raise ConfigError("there is no run to log to; call rundial.init() first.")
-    return _current.log(metrics, **kwargs)
+    return _require().log(metrics, **kwargs)
 
 
 def finish(timeout_seconds: float | None = None, *, status: RunStatus = "completed", reason: str | None = None) -> bool:
     """Finish the current run; see :meth:`Run.finish`. True when there is none."""
     return True if _current is None else _current.finish(timeout_seconds, status=status, reason=reason)
+
+
+def alert(title: str, text: str = "", level: str = "info", *, step: int | None = None) -> bool:
+    """Raise an alert in the current run; see :meth:`Run.alert`."""
+    return _require().alert(title, text, level, step=step)
+
+
+def checkpoint(
+    model_path: Any,
+    *,
+    step: int | None = None,
+    name: str = "checkpoint",
+    metadata: Mapping[str, Any] | None = None,
+    keep_last: int | None = 5,
+) -> bool:
+    """Store a checkpoint of the current run; see :meth:`Run.checkpoint`."""
+    return _require().checkpoint(model_path, step=step, name=name, metadata=metadata, keep_last=keep_last)
+
+
+def _require() -> Run:
+    if _current is None:
+        raise ConfigError("there is no run to log to; call rundial.init() first.")
+    return _current
 
 
 def _watch() -> None:

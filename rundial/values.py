@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -11,7 +12,13 @@ from rundial.events import clean_key
 
 MAX_TEXT_BYTES = 8192
 MAX_DEPTH = 32
+REDACTED = "[redacted]"
+_FOREIGN_MEDIA = frozenset({("matplotlib", "Figure"), ("plotly", "Figure"), ("plotly", "FigureWidget")})
 _INT64 = 1 << 63
+_SECRET_NAME = re.compile(
+    r"(?i:(?:^|[_\-./ ])(?:(?:api|access|secret|private)[_-]?key|token|secret|passw(?:or)?d|passphrase"
+    r"|credentials?|authorization|bearer|cookie)$|apikey$|password$)|[a-z](?:Token|Secret|ApiKey)$"
+)
 
 
 class Normalised(NamedTuple):
@@ -52,6 +59,55 @@ def _leaves(prefix: str, mapping: Mapping[Any, Any], depth: int, invalid: dict[s
             invalid[path] = f"nested more than {MAX_DEPTH} levels deep"
         else:
             yield from _leaves(path, value, depth + 1, invalid)
+
+
+class Media:
+    """What ``log()`` hands to the artifact worker instead of the queue; :mod:`rundial.media` has the kinds of it."""
+
+    __slots__ = ()
+
+
+def split_media(metrics: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[tuple[str, Any]]]:
+    """The call without its media, nested ones too, and the media with their flattened keys.
+
+    Whatever is or can become media is meant: a :class:`Media`, a list of them, a figure of matplotlib or Plotly.
+    """
+    media: list[tuple[str, Any]] = []
+    return (_without_media("", metrics, 0, media) if _has_media(metrics, 0) else metrics), media
+
+
+def _has_media(mapping: Mapping[Any, Any], depth: int) -> bool:
+    return any(
+        is_media(value) or (depth < MAX_DEPTH and isinstance(value, Mapping) and _has_media(value, depth + 1))
+        for value in mapping.values()
+    )
+
+
+def _without_media(prefix: str, mapping: Mapping[Any, Any], depth: int, media: list[tuple[str, Any]]) -> dict[Any, Any]:
+    rest: dict[Any, Any] = {}
+    for key, value in mapping.items():
+        path = clean_key(f"{prefix}/{clean_key(key)}" if prefix else key)
+        if is_media(value):
+            media.append((path, value))
+        elif isinstance(value, Mapping) and depth < MAX_DEPTH:
+            inner = _without_media(path, value, depth + 1, media)
+            if inner or not value:
+                rest[key] = inner
+        else:
+            rest[key] = value
+    return rest
+
+
+def is_media(value: Any) -> bool:
+    """Whether a value is media, or a list of it, or a figure or image of another library that becomes media."""
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return False
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(map(is_media, value))
+    if isinstance(value, Media):
+        return True
+    module = type(value).__module__.partition(".")[0]
+    return (module, type(value).__name__) in _FOREIGN_MEDIA or (module == "PIL" and hasattr(value, "save"))
 
 
 def on_accelerator(value: Any) -> bool:
@@ -146,6 +202,24 @@ def plain(value: Any, depth: int = 0) -> Any:
         return _plain(value, depth)
     except Exception as error:  # noqa: BLE001 - a stranger's __iter__, __str__ or property may raise anything
         return f"({type(value).__name__}: {type(error).__name__})"
+
+
+def redacted(values: dict[str, Any]) -> dict[str, Any]:
+    """The same plain mapping with the texts under names such as ``api_key`` or ``hub_token`` taken out."""
+    return {key: _redacted(key, value) for key, value in values.items()}
+
+
+def _redacted(key: str, value: Any) -> Any:
+    if isinstance(value, dict):
+        return redacted(value)
+    if isinstance(value, list):
+        return [_redacted(key, item) for item in value]
+    return REDACTED if isinstance(value, str) and value and is_secret_name(key) else value
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a name says that its text is a credential: ``hub_token`` does, ``max_tokens`` does not."""
+    return _SECRET_NAME.search(name) is not None
 
 
 def _plain(value: Any, depth: int) -> Any:

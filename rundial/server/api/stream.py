@@ -254,6 +254,8 @@ class Hub:
             self._publish(topics, "points", {"runId": change.run_id, "keys": points_of(change.metrics)})
         for marker in change.markers:
             self._publish(topics, "marker", {"runId": change.run_id, "marker": marker_json(marker)})
+        if change.kinds:
+            self._publish(topics, "more", {"runId": change.run_id, "kinds": sorted(change.kinds)})
         if change.run_changed or change.metrics:
             self._changed[change.run_id] = topics
             self._wake.set()

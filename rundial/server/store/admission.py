@@ -17,6 +17,7 @@ MAX_DOCUMENT = 4 * 1024 * 1024
 """Bytes of a run's whole config or summary as JSON."""
 MAX_DEPTH = 64
 MAX_TAGS = 1000
+MAX_NOTES = 100_000
 _SILENCE_MS = 120_000
 _BEATS = 3
 
@@ -90,8 +91,8 @@ def _create_run(db: sqlite3.Connection, principal: Principal, run_id: str, start
     started_ms = start.time_ns // 1_000_000
     db.execute(
         "INSERT INTO runs (run_id, workspace_id, project_id, name, kind, status, run_group, job_type, tags, config,"
-        " summary, points, markers, started_ms, updated_ms)"
-        " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, '{}', '{}', 0, 0, ?, ?)",
+        " summary, points, markers, started_ms, updated_ms, path, alias, notes, environment)"
+        " VALUES (?, ?, ?, ?, ?, 'running', ?, ?, ?, '{}', '{}', 0, 0, ?, ?, ?, ?, ?, '{}')",
         (
             run_id,
             principal.workspace_id,
@@ -103,6 +104,9 @@ def _create_run(db: sqlite3.Connection, principal: Principal, run_id: str, start
             tags_document(start.tags),
             started_ms,
             now_ms(),
+            clean_text(start.path or "", MAX_NAME),
+            start.alias and clean_text(start.alias, MAX_NAME),
+            start.notes and clean_text(start.notes, MAX_NOTES),
         ),
     )
 

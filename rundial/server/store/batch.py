@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from rundial import wire
-from rundial.events import Event, Gap, Metrics, RunStart, clean_key
+from rundial.events import SYSTEM_PREFIX, Event, Gap, Metrics, RunStart, clean_key
 from rundial.server.store.inbox import Block, blocks_of, encode_blocks
 from rundial.server.store.refusal import Refusal, invalid
 from rundial.wire import CHUNK_BYTES, MAX_RECORD_BYTES, Chunk
@@ -144,7 +144,7 @@ class Reader:
             metrics = [record for record in mended if isinstance(record, Metrics) and record.values]
             blocks = blocks_of(metrics)
         points = sum(block.points for block in blocks)
-        max_step = max((block.last_step for block in blocks), default=None)
+        max_step = max((block.last_step for block in blocks if not _is_system(block)), default=None)
         return Batch(chunk, start, None, metrics, others, bad, encode_blocks(blocks), points, max_step, non_finite)
 
     def _sound_blocks(self, metrics: list[Metrics]) -> list[Block] | None:
@@ -214,6 +214,11 @@ def cut(chunk: Chunk, seq: int) -> Chunk:
         return chunk._replace(first=seq, count=chunk.next - seq)
     records = list(wire.split_records(chunk.records, chunk.count))[seq - chunk.first :]
     return chunk._replace(first=seq, count=chunk.next - seq, records=b"".join(records))
+
+
+def _is_system(block: Block) -> bool:
+    """Whether it is of the machine: such steps are times, and the run does not continue from them."""
+    return block.names[0].startswith(SYSTEM_PREFIX) and all(name.startswith(SYSTEM_PREFIX) for name in block.names)
 
 
 def _decode(chunk: Chunk) -> tuple[list[Event], list[Bad]]:

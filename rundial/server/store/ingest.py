@@ -14,7 +14,20 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rundial import wire
-from rundial.events import Event, Ledger, Marker, Metrics, RunEnd, RunUpdate
+from rundial.events import (
+    EvalResult,
+    EvalStart,
+    Event,
+    Ledger,
+    LogLine,
+    Marker,
+    Metrics,
+    RunEnd,
+    RunUpdate,
+    Span,
+    clean_key,
+)
+from rundial.server.store import evals, logs, spans
 from rundial.server.store.accounts import Principal, now_ms
 from rundial.server.store.admission import (
     MAX_NAME,
@@ -36,6 +49,9 @@ MAX_MARKERS = 10_000
 MAX_REASON = 2_000
 MAX_LONG_TEXT = 100_000
 _MAX_TALLIES = 10_000
+_APPENDERS: dict[str, Callable[..., None]] = {"logs": logs.append, "spans": spans.append, "evals": evals.append}
+"""The rooms of those events that a run has many of, by the name the live stream gives them."""
+_CLASSES: dict[str, tuple[type, ...]] = {"logs": (LogLine,), "spans": (Span,), "evals": (EvalStart, EvalResult)}
 
 
 class Change(NamedTuple):
@@ -47,6 +63,8 @@ class Change(NamedTuple):
     metrics: list[Metrics]
     markers: list[Marker]
     run_changed: bool
+    kinds: frozenset[str] = frozenset()
+    """What else there is more of: ``logs``, ``spans``, ``evals``, ``media``, ``artifacts``."""
 
 
 class Ingest:
@@ -139,7 +157,15 @@ class _Work:
             self.status,
             self.last_step,
             self.marker_count,
+            primary_name,
+            primary_mode,
+            best_value,
+            best_step,
         ) = known
+        self.primary: tuple[str, str] | None = (primary_name, primary_mode) if primary_name is not None else None
+        self.best: tuple[float, int] | None = (best_value, best_step) if best_value is not None else None
+        self.best_changed = False
+        self.kinds: set[str] = set()
         self.accepted = self.duplicate = self.points = 0
         self.rejected: list[Bad] = []
         self.dropped: dict[str, int] = {}
@@ -156,8 +182,15 @@ class _Work:
         self.accepted += batch.accepted
         self.rejected += batch.bad
         _add(self.non_finite, batch.non_finite)
+        for seq, event in batch.others:
+            if isinstance(event, RunUpdate) and event.primary is not None:
+                self._take_primary(seq, event.primary)
         if batch.metrics:
             self._take_metrics(batch)
+        for kind, append in _APPENDERS.items():
+            events = [(seq, event) for seq, event in batch.others if event.__class__ in _CLASSES[kind]]
+            if events:
+                self._append(kind, append, events)
         for seq, event in batch.others:
             self._take_event(seq, event)
         self.next = batch.chunk.next
@@ -175,6 +208,8 @@ class _Work:
         self.points += batch.points
         self.metrics += batch.metrics
         self.run_changed = True
+        if self.primary is not None:
+            self._find_best(batch.metrics, *self.primary)
         if batch.max_step is not None and (self.last_step is None or batch.max_step > self.last_step):
             self.last_step = batch.max_step
 
@@ -191,6 +226,38 @@ class _Work:
         except ValueError as error:
             self.refuse(Bad(seq, "INVALID_RECORD", f"{type(event).__name__}: {error}"[:500]))
 
+    def _append(self, kind: str, append: Callable[..., None], events: list[tuple[int, Event]]) -> None:
+        """Hand events to the room that keeps them; one it cannot take is set apart alone."""
+        try:
+            append(self.db, self.run_id, self.stream, events, self.now)
+        except ValueError as error:
+            if len(events) == 1:
+                seq, event = events[0]
+                self.refuse(Bad(seq, "INVALID_RECORD", f"{type(event).__name__}: {error}"[:500]))
+                return
+            for one in events:
+                self._append(kind, append, [one])
+        self.kinds.add(kind)
+
+    def _take_primary(self, seq: int, primary: dict[str, str]) -> None:
+        name, mode = primary.get("name"), primary.get("mode")
+        if not isinstance(name, str) or mode not in ("max", "min"):
+            self.refuse(Bad(seq, "INVALID_RECORD", "RunUpdate: primary needs a name and the mode max or min"))
+            return
+        if self.primary != (clean_key(name), mode):
+            self.primary, self.best = (clean_key(name), mode), None
+            self.best_changed = True
+
+    def _find_best(self, metrics: list[Metrics], name: str, mode: str) -> None:
+        """Keep the best value of the primary metric and where it was; of equal ones the first."""
+        for record in metrics:
+            value = record.values.get(name)
+            if value is None or isinstance(value, str):
+                continue
+            if self.best is None or (value > self.best[0] if mode == "max" else value < self.best[0]):
+                self.best = (float(value), record.step)
+                self.best_changed = True
+
     def _take_update(self, event: RunUpdate) -> None:
         merge_document(self.db, self.run_id, "config", event.config or {})
         merge_document(self.db, self.run_id, "summary", event.summary or {})
@@ -201,6 +268,13 @@ class _Work:
             new["tags"] = tags_document(event.tags)
         if event.notes is not None:
             new["notes"] = clean_text(event.notes, MAX_LONG_TEXT)
+        if event.path is not None:
+            new["path"] = clean_text(event.path, MAX_NAME)
+        if event.environment is not None:
+            new["environment"] = document(event.environment)
+        for column, text in (("alias", event.alias), ("run_group", event.group), ("job_type", event.job_type)):
+            if text is not None:
+                new[column] = clean_text(text, MAX_NAME)
         for column, value in new.items():
             self.db.execute(f"UPDATE runs SET {column} = ? WHERE run_id = ?", (value, self.run_id))
         self.run_changed = True
@@ -292,7 +366,12 @@ class _Work:
                 " WHERE run_id = ?",
                 (self.status, self.last_step, self.points, self.marker_count, self.now, self.run_id),
             )
-        elif self.markers:
+        if self.best_changed:
+            self.db.execute(
+                "UPDATE runs SET primary_name = ?, primary_mode = ?, best_value = ?, best_step = ? WHERE run_id = ?",
+                (*(self.primary or (None, None)), *(self.best or (None, None)), self.run_id),
+            )
+        if self.markers and not self.run_changed:
             self.db.execute("UPDATE runs SET markers = ? WHERE run_id = ?", (self.marker_count, self.run_id))
 
     def _save_rejected(self) -> None:
@@ -318,9 +397,17 @@ class _Work:
                 self.db.execute(f"UPDATE streams SET {column} = ? WHERE stream = ?", (document(tally), self.stream))
 
     def change(self) -> Change | None:
-        if not (self.metrics or self.markers or self.run_changed):
+        if not (self.metrics or self.markers or self.run_changed or self.kinds):
             return None
-        return Change(self.run_id, self.project_id, self.workspace_id, self.metrics, self.markers, self.run_changed)
+        return Change(
+            self.run_id,
+            self.project_id,
+            self.workspace_id,
+            self.metrics,
+            self.markers,
+            self.run_changed,
+            frozenset(self.kinds),
+        )
 
 
 def _add(tally: dict[str, int], more: dict[str, int]) -> None:
@@ -333,7 +420,8 @@ def _known(db: sqlite3.Connection, stream: str) -> Any:
     """What is known of the stream and its run, in the order :class:`_Work` takes it; None when it is new."""
     return db.execute(
         "SELECT s.run_id, s.next_seq, s.part, s.status, s.started_ms,"
-        " r.workspace_id, r.project_id, r.status, r.last_step, r.markers"
+        " r.workspace_id, r.project_id, r.status, r.last_step, r.markers,"
+        " r.primary_name, r.primary_mode, r.best_value, r.best_step"
         " FROM streams s JOIN runs r ON r.run_id = s.run_id WHERE s.stream = ?",
         (stream,),
     ).fetchone()

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from rundial.events import SYSTEM_PREFIX
 from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
 from rundial.server.store.engine import Engine
@@ -34,7 +35,8 @@ _ORDER = {
 }
 _RUN = (
     "SELECT r.run_id, r.name, r.kind, r.status, r.reason, r.project_id, p.slug, w.slug, r.run_group, r.job_type,"
-    " r.tags, r.notes, r.config, r.summary, r.last_step, r.points, r.started_ms, r.updated_ms, r.finished_ms"
+    " r.tags, r.notes, r.config, r.summary, r.last_step, r.points, r.started_ms, r.updated_ms, r.finished_ms,"
+    " r.path, r.alias, r.primary_name, r.primary_mode, r.best_value, r.best_step"
     " FROM runs r JOIN projects p ON p.project_id = r.project_id JOIN workspaces w ON w.workspace_id = r.workspace_id"
 )
 _VISIBLE = "r.workspace_id = ? AND (? IS NULL OR r.project_id = ?)"
@@ -136,7 +138,10 @@ class Runs:
             if row is None:
                 return None
             document = _document(db, row)
-            document["traceback"] = db.execute("SELECT traceback FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0]
+            traceback, environment = db.execute(
+                "SELECT traceback, environment FROM runs WHERE run_id = ?", (run_id,)
+            ).fetchone()
+            document["traceback"], document["environment"] = traceback, msgspec.json.decode(environment)
             document["attempts"], document["nonFinite"] = _attempts(db, run_id)
         return document
 
@@ -206,12 +211,23 @@ def _document(db: sqlite3.Connection, row: tuple[Any, ...]) -> Json:
         "startedAtMs",
         "updatedAtMs",
         "finishedAtMs",
+        "path",
+        "alias",
     )
     document = dict(zip(names, row))
     for name in ("tags", "config", "summary"):
         document[name] = msgspec.json.decode(document[name])
-    last = {facts.name: facts.last_value for facts in key_facts(db, document["runId"], SUMMARY_KEYS)}
+    found = key_facts(db, document["runId"], SUMMARY_KEYS)
+    last = {facts.name: facts.last_value for facts in found if not facts.name.startswith(SYSTEM_PREFIX)}
     document["summary"] = last | document["summary"]
+    metric, mode, value, step = row[len(names) :]
+    document["primaryMetric"] = None
+    if metric is not None:
+        document["primaryMetric"] = {"name": metric, "mode": mode, "value": value, "step": step}
+        best = {"best_metric_name": metric, "best_metric_mode": mode}
+        if value is not None:
+            best |= {"best_metric_value": value, "best_metric_step": step}
+        document["summary"] = best | document["summary"]
     return document
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
+from rundial.server.store import artifacts, evals, logs, media, spans
 from rundial.server.store.engine import COLUMN_TYPES, Engine, StoreError
 
 _FIRST = """
@@ -74,7 +75,14 @@ CREATE TABLE runs (
     markers BIGINT NOT NULL,
     started_ms BIGINT NOT NULL,
     updated_ms BIGINT NOT NULL,
-    finished_ms BIGINT
+    finished_ms BIGINT,
+    path TEXT NOT NULL,
+    alias TEXT,
+    environment TEXT NOT NULL,
+    primary_name TEXT,
+    primary_mode TEXT,
+    best_value DOUBLE PRECISION,
+    best_step BIGINT
 );
 CREATE INDEX runs_by_project ON runs (project_id, started_ms, run_id);
 CREATE TABLE streams (
@@ -160,7 +168,7 @@ CREATE TABLE chunks (
 );
 """
 
-MIGRATIONS = (_FIRST,)
+MIGRATIONS = (_FIRST, logs.TABLES, spans.TABLES, artifacts.TABLES, media.TABLES, evals.TABLES)
 
 
 def migrate(engine: Engine) -> None:

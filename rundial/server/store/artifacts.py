@@ -1,0 +1,5 @@
+"""Artifacts: versions, aliases, lineage, and the uploads that make them."""
+
+from __future__ import annotations
+
+TABLES = ""

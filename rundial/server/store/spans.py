@@ -1,0 +1,13 @@
+"""Spans of traces."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from rundial.events import Span
+
+TABLES = ""
+
+
+def append(db: sqlite3.Connection, run_id: str, stream: str, events: list[tuple[int, Span]], now: int) -> None:
+    """Take in the events of one batch, with their sequence numbers, inside the writer's transaction."""
