@@ -876,7 +876,7 @@ class Run:
             monitor = SystemMonitor(pipeline, settings, provider)
             monitor.start()
             self._sources.append(monitor.stop)
-        if settings.snapshot_code or settings.capture_env or settings.capture_git:
+        if settings.snapshot_code or settings.capture_env:
             from rundial.snapshot import Snapshot
 
             snapshot = Snapshot(pipeline, settings)

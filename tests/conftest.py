@@ -54,6 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ["RUNDIAL_HOME"] = str(folder / "home")
     os.environ["RUNDIAL_CONFIG"] = str(folder / "config.toml")
+    os.environ["RUNDIAL_SYSTEM_METRICS"] = "0"  # tests count records; those of system metrics switch them on
     # child processes import the checkout from whichever directory they run in
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
@@ -90,6 +91,7 @@ def isolation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RUNDIAL_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RUNDIAL_CONFIG", str(tmp_path / "config.toml"))
+    monkeypatch.setenv("RUNDIAL_SYSTEM_METRICS", "0")
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)

@@ -84,6 +84,8 @@ def test_every_variable_sets_its_option(monkeypatch):
         "RUNDIAL_MODE": ("Offline", "offline"),
         "RUNDIAL_SPOOL_DIR": ("/var/spool/x", "/var/spool/x"),
         "RUNDIAL_QUIET": ("yes", True),
+        "RUNDIAL_CAPTURE_CONSOLE": ("on", True),
+        "RUNDIAL_SYSTEM_METRICS": ("0", False),
     }
     assert set(texts) == set(ENVIRONMENT)
     for variable, (text, _) in texts.items():
@@ -133,8 +135,9 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it():
         resolve({})
 
 
-def test_without_a_file_everything_has_its_default():
+def test_without_a_file_everything_has_its_default(monkeypatch):
     """Nothing has to be configured."""
+    monkeypatch.delenv("RUNDIAL_SYSTEM_METRICS")
     settings = resolve({})
     assert settings == Settings(spool_directory=str(Path.cwd() / ".rundial_spool"))
     assert settings.project == DEFAULT_PROJECT

@@ -5,23 +5,102 @@ from typing import get_args
 import msgspec
 import pytest
 
-from rundial.events import Event, Gap, Ledger, Marker, Metrics, RunEnd, RunStart, RunUpdate
+from rundial.events import (
+    EvalResult,
+    EvalStart,
+    Event,
+    Gap,
+    Ledger,
+    LogLine,
+    Marker,
+    Metrics,
+    RunEnd,
+    RunStart,
+    RunUpdate,
+    Span,
+)
 from rundial.wire import encode
 
 decode = msgspec.msgpack.Decoder(Event).decode
 
 WHOLE = [
     RunStart(
-        1, "run_a", "w", "p", "n", "eval", "allow", "g", "j", ["t"], {"lr": 1}, "h", 2, 3, "c", {"x": 1}, 4.0, True
+        1,
+        "run_a",
+        "w",
+        "p",
+        "n",
+        "eval",
+        "allow",
+        "g",
+        "j",
+        ["t"],
+        {"lr": 1},
+        "h",
+        2,
+        3,
+        "c",
+        {"x": 1},
+        4.0,
+        True,
+        "cv/a",
+        "alias",
+        "notes",
     ),
     Metrics(1, 2, {"loss": 0.5, "n": 3, "ok": True, "note": "text"}, "epoch_1", {"fold": "2"}),
-    RunUpdate(1, {"lr": 2}, {"best": 0.1}, "name", ["t"], "notes"),
+    RunUpdate(
+        1,
+        {"lr": 2},
+        {"best": 0.1},
+        "name",
+        ["t"],
+        "notes",
+        {"name": "a", "mode": "max"},
+        "cv",
+        "al",
+        "g",
+        "j",
+        {"os": "x"},
+    ),
     RunEnd(1, "failed", "reason", "traceback"),
     Marker(1, "non_finite", "loss", 3, {"value": "nan"}),
     Gap(4, 9, "spool_bytes"),
     Ledger(1, 10, {"queue_full": 2}, {"loss": 1}),
+    LogLine(1, "warn", "text", "stderr", True),
+    Span(
+        "0" * 32,
+        "1" * 16,
+        "2" * 16,
+        "name",
+        "tool",
+        1,
+        2,
+        "error",
+        "why",
+        {"a": 1},
+        [("e", 1, {"b": 2})],
+        "model",
+        "system",
+        3,
+        4,
+        0.5,
+    ),
+    EvalStart(1, "evr", "suite", {"name": "d"}, [{"name": "exact"}], {"t": 0}, "sut"),
+    EvalResult(1, "evr", "example", "exact", 0.5, True, "0" * 32, {"path": "a"}, {"k": 1}),
 ]
-REQUIRED = {RunStart: 5, Metrics: 3, RunUpdate: 1, RunEnd: 2, Marker: 3, Gap: 3, Ledger: 2}
+REQUIRED = {
+    RunStart: 5,
+    Metrics: 3,
+    RunUpdate: 1,
+    RunEnd: 2,
+    Marker: 3,
+    Gap: 3,
+    Ledger: 2,
+    LogLine: 3,
+    Span: 7,
+    EvalStart: 3,
+    EvalResult: 5,
+}
 """How many fields the first version of each event had. A number here never grows: new fields have defaults."""
 
 
@@ -37,7 +116,19 @@ def test_every_event_is_told_here():
 def test_tags_are_pinned():
     """A tag stands in every record that was ever written: none is changed or used again."""
     tags = {kind.__name__: kind.__struct_config__.tag for kind in get_args(Event)}
-    assert tags == {"RunStart": 1, "Metrics": 2, "RunUpdate": 3, "RunEnd": 4, "Marker": 5, "Gap": 6, "Ledger": 7}
+    assert tags == {
+        "RunStart": 1,
+        "Metrics": 2,
+        "RunUpdate": 3,
+        "RunEnd": 4,
+        "Marker": 5,
+        "Gap": 6,
+        "Ledger": 7,
+        "LogLine": 8,
+        "Span": 9,
+        "EvalStart": 10,
+        "EvalResult": 11,
+    }
 
 
 @pytest.mark.parametrize("event", WHOLE, ids=names(WHOLE))

@@ -8,6 +8,8 @@ export interface StreamHandlers {
   run(run: Run): void;
   points(runId: string, keys: [string, LivePoints[string]][]): void;
   marker?(runId: string, marker: Marker): void;
+  /** There is more of these kinds: logs, spans, media, artifacts, evals. */
+  more?(runId: string, kinds: string[]): void;
   /** Events may have been missed: fetch everything again. */
   resync(): void;
 }
@@ -75,6 +77,7 @@ export class LiveStream {
       this.handlers.points(data.runId, Object.entries(data.keys)),
     );
     on("marker", (data: { runId: string; marker: Marker }) => this.handlers.marker?.(data.runId, data.marker));
+    on("more", (data: { runId: string; kinds: string[] }) => this.handlers.more?.(data.runId, data.kinds));
     source.addEventListener("resync", () => this.handlers.resync());
   }
 

@@ -6,12 +6,15 @@ import { LiveStream, type LivePoints } from "../../stream";
 
 /** Speed is taken over this long: short enough to follow a change, long enough to be calm. */
 const SPEED_WINDOW_MS = 20_000;
+const KINDS = ["logs", "spans", "media", "artifacts", "evals"];
 
 export class RunModel {
   readonly run = signal<RunDetail | null>(null);
   readonly markers = signal<readonly Marker[]>([]);
   readonly metrics = signal<string[]>([]);
   readonly error = signal<ApiError | null>(null);
+  /** How often there was more of each kind (logs, spans, media, artifacts, evals): its view fetches when it grows. */
+  readonly more = signal<Readonly<Record<string, number>>>({});
   /** The newest step that has been seen; the run's own is up to half a second behind. */
   readonly step = signal<number | null>(null);
   readonly stepsPerSecond = signal<number | null>(null);
@@ -35,12 +38,18 @@ export class RunModel {
       marker: (_, marker) => {
         this.markers.value = [...this.markers.value, marker];
       },
+      more: (_, kinds) => this.count(kinds),
       resync: () => {
         void this.load();
         this.store.refetch();
+        this.count(KINDS);
       },
     });
     void this.load();
+  }
+
+  private count(kinds: readonly string[]): void {
+    this.more.value = { ...this.more.value, ...Object.fromEntries(kinds.map((kind) => [kind, (this.more.value[kind] ?? 0) + 1])) };
   }
 
   close(): void {
