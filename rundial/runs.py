@@ -33,6 +33,7 @@ from rundial.events import (
 from rundial.exits import Ending, ending_of, watch
 from rundial.names import new_run_id, random_name, run_path
 from rundial.pipeline import Pipeline
+from rundial.repository import git_facts
 from rundial.summary import Summary
 from rundial.transport import CLIENT
 from rundial.values import (
@@ -144,7 +145,7 @@ def init(
         pid=os.getpid(),
         rank=rank,
         client=CLIENT,
-        system=_system(),
+        system=_system(settings),
         heartbeat_seconds=settings.heartbeat_seconds,
         part=rank > 0,
         path=None if path is None else run_path(path),
@@ -203,13 +204,21 @@ def _config(config: object) -> dict[str, Any]:
     return redacted(values)
 
 
-def _system() -> dict[str, Any]:
-    return {
+def _system(settings: Settings) -> dict[str, Any]:
+    facts: dict[str, Any] = {
         "python": sys.version.split()[0],
         "platform": sys.platform,
         "command": _command()[:1000],
         "directory": _directory(),
     }
+    git = git_facts(_script_folder()) if settings.capture_git else {}
+    return {**facts, "git": git} if git else facts
+
+
+def _script_folder() -> Path:
+    """Where the running script lies; of a notebook or an interactive session the working directory."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return Path(path).absolute().parent if path else Path(_directory() or "/")
 
 
 def _command() -> str:
