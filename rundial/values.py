@@ -222,6 +222,19 @@ def is_secret_name(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
+def _resolved(value: Any) -> Any:
+    """A configuration of OmegaConf, which Hydra makes, with its interpolations resolved where they can be."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not OmegaConf.is_config(value):
+        return value
+    try:
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=False, enum_to_str=True)
+    except OmegaConfBaseException:  # one interpolation that leads nowhere must not cost the others
+        return OmegaConf.to_container(value, resolve=False, throw_on_missing=False, enum_to_str=True)
+
+
 def _plain(value: Any, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
@@ -233,6 +246,8 @@ def _plain(value: Any, depth: int) -> Any:
         return float(value) if math.isfinite(value) else str(value)
     if depth >= MAX_DEPTH:
         return f"(nested more than {MAX_DEPTH} levels deep)"
+    if type(value).__module__.startswith("omegaconf."):
+        value = _resolved(value)
     if isinstance(value, Mapping):
         return {clean_key(key): plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
