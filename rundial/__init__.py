@@ -36,13 +36,19 @@ RundialDiagnostics = Diagnostics
 RundialRun = Run
 
 if TYPE_CHECKING:
+    from rundial.logs import LogHandler
+
     run: Run | None
+
+_PLACES = {"LogHandler": "logs"}
+"""The modules of names that are loaded when they are first asked for."""
 
 __all__ = [
     "AuthError",
     "ConfigError",
     "Diagnostics",
     "Distributed",
+    "LogHandler",
     "Mode",
     "RequestError",
     "ResumeMode",
@@ -69,4 +75,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "run":  # the current run changes, so it is asked for each time
         return runs.current()
-    raise AttributeError(f"module 'rundial' has no attribute {name!r}")
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module 'rundial' has no attribute {name!r}")
+    from importlib import import_module
+
+    found = globals()[name] = getattr(import_module(f"rundial.{place}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

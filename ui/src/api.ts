@@ -127,11 +127,11 @@ async function refusal(response: Response): Promise<ApiError> {
   }
 }
 
-async function get<T>(path: string): Promise<T> {
+export async function get<T>(path: string): Promise<T> {
   return (await request(path)).json();
 }
 
-function post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
+export function post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
   const headers = { "content-type": "application/json", ...(init.headers as Record<string, string> | undefined) };
   return request(path, { ...init, method: "POST", headers, body: JSON.stringify(body) });
 }

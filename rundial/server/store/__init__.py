@@ -14,12 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from rundial.server.store.accounts import Accounts, Principal, furnish, now_ms
+from rundial.server.store.artifacts import Artifacts
+from rundial.server.store.blobs import Blobs
 from rundial.server.store.compactor import Compactor
 from rundial.server.store.engine import Engine
 from rundial.server.store.ingest import Change, Ingest
+from rundial.server.store.logs import Logs
+from rundial.server.store.media import Media
+from rundial.server.store.purge import Purge
 from rundial.server.store.runs import Runs
 from rundial.server.store.schema import migrate
 from rundial.server.store.series import Series
+from rundial.server.store.signing import Signer, signing_secret
+from rundial.server.store.uploads import Uploads
 from rundial.server.store.watch import mark_silent
 from rundial.wire import Chunk
 
@@ -43,13 +50,20 @@ class Store:
         try:
             migrate(self._engine)
             self.owner_key = furnish(self._engine, data / "owner.key")
+            self.signer = Signer(signing_secret(self._engine))
+            self.blobs = Blobs(data / "blobs")
         except BaseException:
             self._engine.close()
             raise
         self.accounts = Accounts(self._engine)
         self.runs = Runs(self._engine)
         self.series = Series(self._engine)
+        self.logs = Logs(self._engine)
         self._ingest = Ingest(self._engine, self._publish)
+        self.artifacts = Artifacts(self._engine, self._publish)
+        self.media = Media(self._engine, self._publish)
+        self.uploads = Uploads(self._engine, self.blobs, self.signer, self._publish)
+        self._purge = Purge(self._engine, self.blobs)
         self._subscribers: tuple[Callable[[Change], None], ...] = ()
         self._guard = threading.Lock()
         self._since_ms = self._watched_ms = now_ms()
@@ -93,3 +107,4 @@ class Store:
         if now_ms() - self._watched_ms >= _WATCH_MILLISECONDS:
             self._watched_ms = now_ms()
             self._engine.write(lambda db: mark_silent(db, self._since_ms), self._publish).result()
+            self._purge.tick()

@@ -20,6 +20,8 @@ export interface ChartContext {
   runs: ReadonlyMap<string, ChartRun>;
   markers: ReadonlyMap<string, readonly Marker[]>;
   hover: Hover;
+  /** The axis of these charts, whatever the address says. */
+  x?: XAxis;
 }
 
 const SHOWN_IN_LEGEND = 8;
@@ -50,7 +52,8 @@ function Live({ metric, context }: { metric: string; context: ChartContext }) {
   const cursor = useSignal<CursorAt | null>(null);
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
-  const { x, log, smoothing, zoom } = chartView.value;
+  const { log, smoothing, zoom } = chartView.value;
+  const x = context.x ?? chartView.value.x;
   const data = store.chart(metric);
   const version = data.version.value;
   const theme = dark.value;

@@ -80,7 +80,8 @@ export class RunModel {
     const fresh = numbers.map(([key]) => key).filter((key) => !this.metrics.value.includes(key));
     if (fresh.length) this.metrics.value = [...this.metrics.value, ...fresh];
     this.store.push(this.runId, numbers);
-    for (const [, points] of numbers) {
+    for (const [key, points] of numbers) {
+      if (key.startsWith("system/")) continue; // their steps are times
       const newest = points.at(-1);
       if (newest && newest[0] >= (this.step.value ?? -Infinity)) this.advance(newest[0], newest[1]);
     }

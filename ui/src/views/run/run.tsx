@@ -12,11 +12,15 @@ import { Status } from "../../parts/status";
 import { Lasted } from "../../parts/time";
 import { route, setQuery } from "../../router";
 import { RunModel } from "./model";
+import { Logs } from "./logs";
 import { Overview } from "./overview";
+import { isSystem, System } from "./system";
 
 const TABS: [string, string][] = [
   ["overview", "Overview"],
   ["charts", "Charts"],
+  ["system", "System"],
+  ["logs", "Logs"],
 ];
 
 export function RunView({ runId }: { runId: string }) {
@@ -37,7 +41,8 @@ export function RunView({ runId }: { runId: string }) {
 }
 
 function Loaded({ model, run }: { model: RunModel; run: RunDetail }) {
-  const tab = route.value.query.get("tab") === "overview" ? "overview" : "charts";
+  const asked = route.value.query.get("tab");
+  const tab = TABS.some(([name]) => name === asked) ? asked! : "charts";
   return (
     <main class="run">
       <RunLine model={model} run={run} />
@@ -45,13 +50,16 @@ function Loaded({ model, run }: { model: RunModel; run: RunDetail }) {
         {TABS.map(([name, words]) => (
           <button
             key={name} aria-current={tab === name ? "page" : undefined}
-            onClick={() => setQuery({ tab: name === "charts" ? null : name }, true)}
+            onClick={() => setQuery({ tab: name === "charts" ? null : name, zoom: null }, true)}
           >
             {words}
           </button>
         ))}
       </nav>
-      {tab === "overview" ? <Overview run={run} markers={model.markers.value} /> : <Charts model={model} run={run} />}
+      {tab === "overview" && <Overview run={run} markers={model.markers.value} />}
+      {tab === "charts" && <Charts model={model} run={run} />}
+      {tab === "system" && <System model={model} run={run} />}
+      {tab === "logs" && <Logs model={model} run={run} />}
     </main>
   );
 }
@@ -83,7 +91,7 @@ function Charts({ model, run }: { model: RunModel; run: RunDetail }) {
   return (
     <div class="panel">
       <ChartControls filterKey />
-      <ChartGrid metrics={model.metrics.value} context={context} />
+      <ChartGrid metrics={model.metrics.value.filter((metric) => !isSystem(metric))} context={context} />
     </div>
   );
 }
