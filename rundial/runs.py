@@ -277,8 +277,8 @@ class Run:
         self._counters = Counters()
         self._offer: Callable[[bytes], bool] = _ignore
         self._unopened = False
-        self._sources: list[Callable[[], None]] = []
-        """How to stop what logs by itself."""
+        self._sources: list[Callable[[float], None]] = []
+        """How to stop what logs by itself, with the seconds that may take at most."""
         if pipeline is not None:
             self._adopt(pipeline)
 
@@ -659,6 +659,22 @@ class Run:
             step=step,
         )
 
+    def log_code(self, root: str | os.PathLike[str] | None = None) -> bool:
+        """Keep the code as an artifact, as the option ``snapshot_code`` does. Returns at once.
+
+        Args:
+            root: the folder to pack; None for the option ``workspace_root``.
+        """
+        from rundial.snapshot import code_snapshot
+
+        pipeline = self._writable()
+        if pipeline is None:
+            return self.status == "running"
+        snapshot = code_snapshot(pipeline, self._settings, root)
+        snapshot.start()
+        self._sources.append(snapshot.stop)
+        return True
+
     def checkpoint(
         self,
         model_path: Any,
@@ -857,13 +873,15 @@ class Run:
         if self._unopened or self._pipeline is None:  # silent, or a handle that never logged: nothing to end
             return True
         pipeline = self._pipeline
-        self._stop_sources()
+        limit = self._settings.finish_timeout if ending.seconds is None else max(0.0, ending.seconds)
+        begun = time.monotonic()
+        self._stop_sources(limit)
         pipeline.resolve()
         self._offer = self._after_finish
         reason = None if ending.reason is None else str(ending.reason)[:MAX_REASON]
         end = RunEnd(_now(), self.status, reason, ending.traceback)
-        limit = self._settings.finish_timeout if ending.seconds is None else max(0.0, ending.seconds)
-        self._delivered = pipeline.close(end, limit, (lambda: False) if patient else self._hopeless)
+        left = max(0.0, limit - (time.monotonic() - begun))
+        self._delivered = pipeline.close(end, left, (lambda: False) if patient else self._hopeless)
         if not self._delivered:
             self._say_what_is_left()
         return self._delivered
@@ -878,13 +896,13 @@ class Run:
 
             console = Console(pipeline, settings.tqdm_mode)
             console.start()
-            self._sources.append(console.stop)
+            self._sources.append(lambda seconds: console.stop())
         if settings.system_metrics and self._begin.rank == 0:
             from rundial.system import SystemMonitor
 
             monitor = SystemMonitor(pipeline, settings, provider)
             monitor.start()
-            self._sources.append(monitor.stop)
+            self._sources.append(lambda seconds: monitor.stop())
         if settings.snapshot_code or settings.capture_env:
             from rundial.snapshot import Snapshot
 
@@ -892,9 +910,9 @@ class Run:
             snapshot.start()
             self._sources.append(snapshot.stop)
 
-    def _stop_sources(self) -> None:
+    def _stop_sources(self, seconds: float) -> None:
         while self._sources:
-            self._sources.pop()()
+            self._sources.pop()(seconds)
 
     def _leave(self) -> None:
         """A forked child ends: its own stream ends with it, the run does not."""
