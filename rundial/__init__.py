@@ -37,10 +37,15 @@ RundialRun = Run
 
 if TYPE_CHECKING:
     from rundial.logs import LogHandler
+    from rundial.tracing import Span, current_span
 
     run: Run | None
 
-_PLACES = {"LogHandler": "logs"}
+_PLACES = {
+    "LogHandler": "logs",
+    "Span": "tracing",
+    "current_span": "tracing",
+}
 """The modules of names that are loaded when they are first asked for."""
 
 __all__ = [
@@ -57,10 +62,12 @@ __all__ = [
     "RundialDiagnostics",
     "RundialError",
     "RundialRun",
+    "Span",
     "UnreachableError",
     "__version__",
     "alert",
     "checkpoint",
+    "current_span",
     "enabled",
     "finish",
     "init",

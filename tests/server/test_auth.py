@@ -124,6 +124,9 @@ def test_what_a_key_may_not_see_looks_as_if_it_did_not_exist(server, send_to):
             server.get(f"/api/v1/runs/{run_id}/markers", key=key),
             server.get(f"/api/v1/metrics/keys?runId={run_id}", key=key),
             server.get(f"/api/v1/stream?runId=run_mine&runId={run_id}", key=key),
+            server.get(f"/api/v1/runs/{run_id}/traces/{'ab' * 16}", key=key),
+            server.post("/api/v1/query/traces", key=key, json={"runId": run_id}),
+            server.post("/api/v1/query/logs", key=key, json={"runId": run_id}),
             server.post("/api/v1/query/series", key=key, json=body),
             server.post("/api/v1/query/buckets", key=key, json=chart),
         ]

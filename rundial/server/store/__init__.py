@@ -26,6 +26,7 @@ from rundial.server.store.runs import Runs
 from rundial.server.store.schema import migrate
 from rundial.server.store.series import Series
 from rundial.server.store.signing import Signer, signing_secret
+from rundial.server.store.spans import Spans
 from rundial.server.store.uploads import Uploads
 from rundial.server.store.watch import mark_silent
 from rundial.wire import Chunk
@@ -59,6 +60,7 @@ class Store:
         self.runs = Runs(self._engine)
         self.series = Series(self._engine)
         self.logs = Logs(self._engine)
+        self.spans = Spans(self._engine)
         self._ingest = Ingest(self._engine, self._publish)
         self.artifacts = Artifacts(self._engine, self._publish)
         self.media = Media(self._engine, self._publish)

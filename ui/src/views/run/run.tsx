@@ -15,12 +15,14 @@ import { RunModel } from "./model";
 import { Logs } from "./logs";
 import { Overview } from "./overview";
 import { isSystem, System } from "./system";
+import { Traces } from "./traces";
 
 const TABS: [string, string][] = [
   ["overview", "Overview"],
   ["charts", "Charts"],
   ["system", "System"],
   ["logs", "Logs"],
+  ["traces", "Traces"],
 ];
 
 export function RunView({ runId }: { runId: string }) {
@@ -60,6 +62,7 @@ function Loaded({ model, run }: { model: RunModel; run: RunDetail }) {
       {tab === "charts" && <Charts model={model} run={run} />}
       {tab === "system" && <System model={model} run={run} />}
       {tab === "logs" && <Logs model={model} run={run} />}
+      {tab === "traces" && <Traces model={model} run={run} />}
     </main>
   );
 }
