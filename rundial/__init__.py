@@ -36,39 +36,76 @@ RundialDiagnostics = Diagnostics
 RundialRun = Run
 
 if TYPE_CHECKING:
+    from rundial.evals import EvalRun, EvalSuite, RundialEvalSuite, eval
     from rundial.logs import LogHandler
+    from rundial.lowlevel import Client, RundialClient
+    from rundial.media import Audio, Histogram, Html, Image, Object3D, Plotly, Table, Text, Video
     from rundial.tracing import Span, current_span
+    from rundial.tracing import Span as RundialSpan
 
     run: Run | None
 
 _PLACES = {
+    "Audio": "media",
+    "Client": "lowlevel",
+    "EvalRun": "evals",
+    "EvalSuite": "evals",
+    "Histogram": "media",
+    "Html": "media",
+    "Image": "media",
     "LogHandler": "logs",
+    "Object3D": "media",
+    "Plotly": "media",
+    "RundialClient": "lowlevel",
+    "RundialEvalSuite": "evals",
+    "RundialSpan": "tracing",
     "Span": "tracing",
+    "Table": "media",
+    "Text": "media",
+    "Video": "media",
     "current_span": "tracing",
+    "eval": "evals",
 }
 """The modules of names that are loaded when they are first asked for."""
+_RENAMED = {"RundialSpan": "Span"}
 
 __all__ = [
+    "Audio",
     "AuthError",
+    "Client",
     "ConfigError",
     "Diagnostics",
     "Distributed",
+    "EvalRun",
+    "EvalSuite",
+    "Histogram",
+    "Html",
+    "Image",
     "LogHandler",
     "Mode",
+    "Object3D",
+    "Plotly",
     "RequestError",
     "ResumeMode",
     "Run",
     "RunKind",
+    "RundialClient",
     "RundialDiagnostics",
     "RundialError",
+    "RundialEvalSuite",
     "RundialRun",
+    "RundialSpan",
     "Span",
+    "Table",
+    "Text",
     "UnreachableError",
+    "Video",
     "__version__",
     "alert",
     "checkpoint",
     "current_span",
     "enabled",
+    "eval",
     "finish",
     "init",
     "is_enabled",
@@ -87,7 +124,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'rundial' has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(f"rundial.{place}"), name)
+    found = globals()[name] = getattr(import_module(f"rundial.{place}"), _RENAMED.get(name, name))
     return found
 
 

@@ -7,6 +7,7 @@ with ten values is one), or one thing the run says about itself: its start, a ch
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections import Counter
 from typing import Literal
@@ -17,6 +18,7 @@ Health = Literal["healthy", "degraded", "buffering", "error", "disabled"]
 
 MAX_COUNTED_KEYS = 31
 OTHER_KEYS = "__other__"
+PROGRESS_SECONDS = 0.1
 MAX_WARNINGS = 50
 """Different warnings of one run: ten thousand strange keys are one problem, not ten thousand lines."""
 
@@ -53,6 +55,31 @@ class Diagnostics(Struct, frozen=True, kw_only=True):
     """Calls whose step lies below one logged before."""
     config_truncations: int = 0
     """Configurations that were too large to be taken whole."""
+    log_lines_truncated: int = 0
+    """Log lines that were longer than 8 KiB and were cut."""
+    dropped_log_lines_queue_full: int = 0
+    """Log lines the full queue refused; they are among ``dropped``, too."""
+    dropped_log_lines_invalid: int = 0
+    """Texts that were not logged: an unknown level, or no text could be made of them."""
+    system_samples_collected: int = 0
+    """Samples of system metrics that were logged."""
+    system_samples_skipped_backpressure: int = 0
+    """Samples left out because the queue was nearly full."""
+    artifacts_logged: int = 0
+    """Artifacts given to the run: taken, or refused and counted."""
+    artifacts_uploaded: int = 0
+    """Artifacts a server has, whole and verified."""
+    artifacts_pending: int = 0
+    artifacts_dropped: dict[str, int] = {}
+    """Artifacts that were not or cannot be uploaded, by reason: ``missing``, ``changed``, ``unreadable``,
+    ``unwritable``, ``invalid``, ``queue_full``, ``staging_full``, ``rejected``, ``closed``."""
+    artifact_bytes_uploaded: int = 0
+    media_logged: int = 0
+    """Images, tables and the like given to the run; a list of images counts each."""
+    media_uploaded: int = 0
+    media_pending: int = 0
+    media_dropped: dict[str, int] = {}
+    """Media that was not stored, by reason: those of artifacts, and ``memory_full``, ``unfinished``."""
     worker_running: bool = False
     last_error: str | None = None
     """What went wrong last, even when all is well again."""
@@ -62,6 +89,11 @@ class Diagnostics(Struct, frozen=True, kw_only=True):
     def dropped_total(self) -> int:
         """All dropped records together."""
         return sum(self.dropped.values())
+
+    @property
+    def artifacts_failed(self) -> int:
+        """All dropped artifacts together."""
+        return sum(self.artifacts_dropped.values())
 
     @property
     def enqueued_points(self) -> int:
@@ -105,7 +137,7 @@ class Diagnostics(Struct, frozen=True, kw_only=True):
 
     @property
     def balanced(self) -> bool:
-        """Whether the account adds up."""
+        """Whether the account adds up: each of its four parts is counted by itself."""
         return self.logged == self.acknowledged + self.pending + self.dropped_total
 
 
@@ -123,6 +155,11 @@ class Counters:
         self.retry_attempts = 0
         self.out_of_order_steps = 0
         self.config_truncations = 0
+        self.log_lines_truncated = 0
+        self.dropped_log_lines_queue_full = 0
+        self.dropped_log_lines_invalid = 0
+        self.system_samples_collected = 0
+        self.system_samples_skipped_backpressure = 0
         self.last_error: str | None = None
         self._warned: set[str] = set()
 
@@ -146,6 +183,45 @@ def warn(message: str) -> None:
         warnings.warn(f"rundial: {message}", RuntimeWarning, stacklevel=2)
     except RuntimeWarning:
         say(f"warning: {message}")
+
+
+def amount(size: float) -> str:
+    """A number of bytes for people."""
+    if size < 1000:
+        return f"{size:.0f} bytes"
+    for unit in ("kB", "MB"):
+        size /= 1000
+        if size < 1000:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:,.1f} GB"
+
+
+class Progress:
+    """A line on standard error that is written over while something takes long; nothing where that is no terminal."""
+
+    def __init__(self) -> None:
+        self._length = 0
+        self._shown_at = 0.0
+
+    def show(self, message: str) -> None:
+        """Write over the line, at most ten times a second."""
+        if time.monotonic() - self._shown_at >= PROGRESS_SECONDS:
+            self._shown_at = time.monotonic()
+            self._write(f"\rrundial: {message}")
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._length:
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        try:
+            if sys.stderr is not None and sys.stderr.isatty():
+                sys.stderr.write(text.ljust(self._length))
+                sys.stderr.flush()
+                self._length = len(text)
+        except (OSError, ValueError, AttributeError, RuntimeError):
+            pass  # as in say()
 
 
 def say(message: str) -> None:

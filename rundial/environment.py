@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rundial.worktree import without_credentials
 from rundial.values import is_secret_name
+from rundial.worktree import without_credentials
 
 MAX_VALUE = 500
 """Characters of a variable's value."""
@@ -108,7 +108,7 @@ def _memory() -> int | None:
 def packages() -> dict[str, str]:
     """Installed packages and their versions, read off the names of their ``*.dist-info`` folders.
 
-    Opening the metadata of each, as ``importlib.metadata`` does, takes a hundred times longer, and holds the interpreter.
+    Opening the metadata of each, as ``importlib.metadata`` does, takes a hundred times longer and holds Python.
     """
     found: dict[str, str] = {}
     for folder in dict.fromkeys(sys.path):

@@ -18,12 +18,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from rundial.config import Settings, home, local_server, server_file
-from rundial.diagnostics import Counters, Diagnostics, Health, say, warn
+from rundial.delivery import StoreClient
+from rundial.diagnostics import Counters, Diagnostics, Health, amount, say, warn
 from rundial.errors import RequestError
-from rundial.events import Event, Ledger, RunEnd, RunStart
+from rundial.events import Event, Ledger, RunEnd, RunStart, RunUpdate
+from rundial.forks import prepare
 from rundial.queue import QUEUE_SUFFIX, Queue, queue_folder
 from rundial.spool import Spool, prepare_directory, register
 from rundial.transport import HttpTransport, Transport
+from rundial.uploads import Uploads, remove_empty
 from rundial.wire import MAX_RECORD_BYTES, encode
 from rundial.worker import Worker
 
@@ -71,6 +74,7 @@ class Pipeline:
             on_run: called in the sending thread with what the server says about the run.
             awaited: somebody calls :meth:`wait_for_verdict` next.
         """
+        prepare()
         self._on_run = on_run
         self.worker.on_run = self._met
         self.worker.awaited = awaited
@@ -95,7 +99,38 @@ class Pipeline:
             local=self.settings.endpoint is None,
         )
         self.queue.wake = self.worker.wake
-        self.worker.before_move = self.resolve
+        self.worker.before_move = self._before_move
+        worker = self.worker
+        self._uploads = Uploads(
+            self.spool.folder,
+            {name: value for name, value in self._meta().items() if name != "opening"},
+            self.settings,
+            self.counters,
+            self._store,
+            ready=lambda: worker.acknowledged > 0,
+        )
+
+    def _before_move(self) -> None:
+        self.resolve()
+        self._uploads.look()
+
+    def _server(self) -> tuple[str, str | None] | None:
+        if self.settings.endpoint is not None:
+            return self.settings.endpoint, self.settings.api_key
+        server = local_server()
+        return None if server is None else (server.url, server.api_key)
+
+    def _store(self) -> tuple[str, str | None] | None:
+        """Where uploads go; nowhere when the records go to a test's own transport."""
+        server = self._server()
+        return server if server is not None and server[0].startswith("http") else None
+
+    @property
+    def uploads(self) -> Uploads:
+        """Where artifacts and media go; see :mod:`rundial.uploads`."""
+        if self._detached and not self.closed:
+            self.emit(RunUpdate(time.time_ns()))  # a forked child's first record opens a stream of its own
+        return self._uploads
 
     @property
     def _spool_root(self) -> Path:
@@ -138,11 +173,8 @@ class Pipeline:
         return make(None)
 
     def _connect(self) -> Transport | None:
-        endpoint = self.settings.endpoint
-        if endpoint is not None:
-            return HttpTransport(endpoint, self.settings.api_key, self.settings)
-        server = local_server()
-        return None if server is None else HttpTransport(server.url, server.api_key, self.settings)
+        server = self._server()
+        return None if server is None else HttpTransport(*server, self.settings)
 
     def emit(self, event: Event) -> bool:
         """Queue an event; False, and counted, when it cannot be taken. Never blocks.
@@ -197,15 +229,19 @@ class Pipeline:
         from rundial.recovery import sync  # most runs end before anything is to be recovered
 
         transport = HttpTransport(endpoint, self.settings.api_key, self.settings)
+        store = StoreClient(endpoint, self.settings.api_key, self.settings.request_timeout_seconds)
 
         def wanted(meta: dict[str, Any]) -> bool:
             return meta.get("endpoint") == endpoint and not self.closed
 
         own = frozenset(pipeline.stream for pipeline in list(_live))
-        for sent in sync([self._spool_root], lambda meta: transport, wanted, own):
+        for sent in sync([self._spool_root], lambda meta: transport, wanted, own, lambda meta: store):
             if sent.records and not self.settings.quiet:
                 say(f"{sent.meta.get('name')}: {sent.records:,} records of an earlier process sent.")
+            for problem in sent.problems:
+                warn(f"{sent.meta.get('name')}: {problem}")
         transport.close()
+        store.close()
 
     def wait_for_verdict(self, timeout: float) -> RequestError | None:
         """Wait for the server's first answer, at most ``timeout`` seconds; the error when it is a definite no."""
@@ -214,11 +250,14 @@ class Pipeline:
         return self.worker.verdict
 
     def flush(self, timeout: float, give_up: Callable[[], bool] = lambda: False) -> bool:
-        """Wait until everything so far is acknowledged; see :meth:`Worker.flush`."""
+        """Wait until everything so far is acknowledged, uploads too; see :meth:`Worker.flush`."""
         if self._detached:
             return True
+        deadline = time.monotonic() + timeout
         self.resolve()
-        return self.worker.flush(timeout, give_up)
+        self._uploads.prepare(timeout)
+        delivered = self.worker.flush(max(0.0, deadline - time.monotonic()), give_up)
+        return self._uploads.flush(max(0.0, deadline - time.monotonic()), give_up) and delivered
 
     def close(self, end: RunEnd, timeout: float, give_up: Callable[[], bool] = lambda: False) -> bool:
         """Emit the end of the stream, wait for delivery and stop. True when the server has everything.
@@ -231,21 +270,39 @@ class Pipeline:
         _live.discard(self)
         if self._detached:
             return True
+        deadline = time.monotonic() + timeout
         self.resolve()
+        self._uploads.prepare(timeout)  # what is written there may emit
         self.queue.open_reserve()
         account = self.worker.account()
         self.emit(Ledger(time.time_ns(), account.logged, account.dropped, dict(self.counters.non_finite)))
         self.emit(end)
-        delivered = self.worker.flush(timeout, give_up)
+        delivered = self.worker.flush(max(0.0, deadline - time.monotonic()), give_up)
+        left = max(0.0, deadline - time.monotonic())
+        delivered = self._uploads.flush(left, give_up, show=not self.settings.quiet) and delivered
+        stopping = time.monotonic()
+        self._uploads.close(STOP_SECONDS / 2)
         self._final = self.diagnostics()
-        self.worker.close(STOP_SECONDS)
+        self.worker.close(STOP_SECONDS - (time.monotonic() - stopping))
+        remove_empty(self.spool.folder)
         return delivered
+
+    def left(self) -> str:
+        """What waits on disk, for people: ``3 records and 2 uploads (1.3 GB)``."""
+        account = self.diagnostics()
+        uploads = account.artifacts_pending + account.media_pending
+        parts = [f"{account.pending:,} record{'' if account.pending == 1 else 's'}"] if account.pending else []
+        if uploads:
+            parts.append(f"{uploads:,} upload{'' if uploads == 1 else 's'} ({amount(self._uploads.bytes_pending)})")
+        return " and ".join(parts) or "0 records"
 
     def discard(self) -> None:
         """Stop and throw away what was queued: the run was refused before it began."""
         self.closed = True
         _live.discard(self)
-        self.worker.discard(STOP_SECONDS)
+        self._uploads.discard(STOP_SECONDS / 2)
+        self.worker.discard(STOP_SECONDS / 2)
+        remove_empty(self.spool.folder)
 
     def diagnostics(self) -> Diagnostics:
         """The account of this stream now."""
@@ -253,6 +310,7 @@ class Pipeline:
             return self._final
         account = self.worker.account()
         waiting = len(self._waiting)
+        artifacts, media = self._uploads.tallies["artifact"], self._uploads.tallies["media"]
         return Diagnostics(
             logged=account.logged + waiting,
             acknowledged=account.acknowledged,
@@ -271,16 +329,34 @@ class Pipeline:
             failed_flush_attempts=self.counters.retry_attempts,
             out_of_order_step_writes=self.counters.out_of_order_steps,
             config_truncations=self.counters.config_truncations,
+            log_lines_truncated=self.counters.log_lines_truncated,
+            dropped_log_lines_queue_full=self.counters.dropped_log_lines_queue_full,
+            dropped_log_lines_invalid=self.counters.dropped_log_lines_invalid,
+            system_samples_collected=self.counters.system_samples_collected,
+            system_samples_skipped_backpressure=self.counters.system_samples_skipped_backpressure,
+            artifacts_logged=artifacts.logged,
+            artifacts_uploaded=artifacts.uploaded,
+            artifacts_pending=artifacts.pending,
+            artifacts_dropped=dict(artifacts.dropped),
+            artifact_bytes_uploaded=artifacts.bytes_uploaded,
+            media_logged=media.logged,
+            media_uploaded=media.uploaded,
+            media_pending=media.pending,
+            media_dropped=dict(media.dropped),
             worker_running=self.worker.running,
             last_error=self.counters.last_error,
-            health=self._health(account.pending, bool(account.dropped)),
+            health=self._health(
+                account.pending + self._uploads.pending, bool(account.dropped) or self._uploads.failed > 0
+            ),
         )
 
     def _health(self, pending: int, dropped: bool) -> Health:
         worker = self.worker
         if not worker.running and not self.closed:
             return "error"
-        if dropped or worker.verdict or worker.spool_error or (worker.unreachable and self.settings.endpoint):
+        unreachable = worker.unreachable or self._uploads.unreachable
+        refused = worker.verdict or self._uploads.verdict
+        if dropped or refused or worker.spool_error or (unreachable and self.settings.endpoint):
             return "degraded"
         offline = self.settings.mode == "offline" or not worker.connected
         return "buffering" if pending and offline else "healthy"
@@ -291,6 +367,7 @@ class Pipeline:
         self._waiting.clear()
         self._resolving = threading.RLock()
         self.spool.abandon()
+        self._uploads.abandon()
         self.queue.detach(self._reopen)
 
     def _reopen(self) -> None:

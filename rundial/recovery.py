@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rundial.config import Settings, home
+from rundial.delivery import StoreClient
 from rundial.diagnostics import warn
-from rundial.errors import RequestError, WireError
+from rundial.errors import RequestError, RundialError, WireError
 from rundial.events import RunEnd
+from rundial.leftovers import deliver_uploads
 from rundial.queue import QUEUE_SUFFIX, AbandonedQueue, adopt, queue_folder
 from rundial.spool import (
     DAMAGED_SUFFIX,
@@ -30,6 +32,7 @@ from rundial.spool import (
     Place,
     Segment,
     Spool,
+    acquire,
     prepare_directory,
     register,
     registered,
@@ -37,7 +40,9 @@ from rundial.spool import (
     segment_meta,
     segment_paths,
 )
+from rundial.staging import UPLOADS, job_folders, read_job
 from rundial.transport import HttpTransport, Transport
+from rundial.uploads import remove_empty
 from rundial.wire import Chunk, decode_chunk, encode, gap_chunk, missing_chunks, unpack_chunk
 
 BATCH_BYTES = 2 * 1024 * 1024
@@ -46,6 +51,7 @@ VANISHED = "the process vanished"
 
 Meta = dict[str, Any]
 Wanted = Callable[[Meta], bool]
+Store = Callable[[Meta], StoreClient | None]
 
 
 def is_local(meta: Meta) -> bool:
@@ -198,16 +204,63 @@ class Sent(NamedTuple):
     error: RequestError | None = None
     damaged: int = 0
     """Damaged stretches that were passed over; the server knows them as gaps."""
+    uploads: int = 0
+    """Uploads confirmed in this attempt."""
+    uploads_pending: int = 0
+    problems: list[str] = []
+    """Uploads that cannot be sent, and why."""
 
 
-def deliver_folder(folder: Path, transport: Callable[[Meta], Transport | None], wanted: Wanted) -> Sent | None:
+def no_store(meta: Meta) -> StoreClient | None:
+    """Nowhere to upload to: only records are sent."""
+    return None
+
+
+def deliver_folder(
+    folder: Path, transport: Callable[[Meta], Transport | None], wanted: Wanted, store: Store = no_store
+) -> Sent | None:
     """Take a dead process's folder over and deliver it; None while its owner lives or when it is not wanted.
 
-    What is acknowledged is removed, the folder too when it is empty.
+    Uploads follow once no record is left. What is acknowledged is removed, the folder too when it is empty.
     """
     meta = folder_meta(folder)
     if meta is None or not wanted(meta):
         return None
+    sent = _deliver_records(folder, meta, transport) if _has_records(folder) else None
+    if sent is not None and (sent.error or sent.pending):
+        return sent._replace(uploads_pending=len(job_folders(folder)))
+    uploads = deliver_uploads_of(folder, meta, store)
+    if sent is None or uploads is None:
+        return sent or uploads
+    return uploads._replace(records=sent.records, damaged=sent.damaged)
+
+
+def _has_records(folder: Path) -> bool:
+    try:
+        return bool(segment_paths(folder))
+    except FileNotFoundError:
+        return False  # sent and removed meanwhile
+
+
+def deliver_uploads_of(
+    folder: Path, meta: Meta, store: Store, stopping: Callable[[], bool] = lambda: False
+) -> Sent | None:
+    """Send the uploads of a dead process; None while it lives, while a record of it waits, or when there are none."""
+    if not (folder / UPLOADS).is_dir() or _has_records(folder) or any(path.stem == folder.name for path in rings()):
+        return None
+    result = deliver_uploads(folder, store(meta), _is_original(folder, meta), stopping)
+    if result is None:
+        return None
+    lock = acquire(folder) if folder.is_dir() else None
+    if lock is not None:
+        if {entry.name for entry in folder.iterdir()} == {LOCK_NAME}:
+            (folder / LOCK_NAME).unlink()
+        remove_empty(folder)
+        os.close(lock)
+    return Sent(folder, meta, 0, 0, result.error, 0, result.sent, result.pending, result.problems)
+
+
+def _deliver_records(folder: Path, meta: Meta, transport: Callable[[Meta], Transport | None]) -> Sent | None:
     try:
         spool = Spool.reopen(folder, UNBOUNDED)
     except FileNotFoundError:
@@ -227,7 +280,7 @@ def deliver_folder(folder: Path, transport: Callable[[Meta], Transport | None], 
 
 
 def folder_meta(folder: Path) -> Meta | None:
-    """What the newest readable segment says of its stream, or None."""
+    """What the newest readable segment says of its stream, or else one of its uploads; None when there is neither."""
     try:
         paths = segment_paths(folder)
     except OSError:
@@ -236,6 +289,13 @@ def folder_meta(folder: Path) -> Meta | None:
         try:
             return segment_meta(path)
         except (OSError, WireError) as error:
+            warn(f"{error}")
+    for job_folder in job_folders(folder):
+        try:
+            return read_job(job_folder).meta
+        except FileNotFoundError:
+            continue  # sent and removed meanwhile
+        except (OSError, RundialError) as error:
             warn(f"{error}")
     return None
 
@@ -280,7 +340,11 @@ def fill_gap(spool: Spool, expected: int) -> list[bytes]:
 
 
 def sync(
-    directories: list[Path], transport: Callable[[Meta], Transport | None], wanted: Wanted, own: frozenset[str]
+    directories: list[Path],
+    transport: Callable[[Meta], Transport | None],
+    wanted: Wanted,
+    own: frozenset[str],
+    store: Store = no_store,
 ) -> Iterator[Sent]:
     """Adopt and deliver everything in ``directories`` whose owner is gone and that is wanted."""
     adopt_rings(wanted, own)
@@ -288,7 +352,7 @@ def sync(
         if folder.name in own:
             continue
         try:
-            sent = deliver_folder(folder, transport, wanted)
+            sent = deliver_folder(folder, transport, wanted, store)
         except (OSError, WireError) as error:
             warn(f"cannot send {folder}: {error}; nothing in it was removed")
             continue
@@ -310,27 +374,36 @@ class Watcher:
 
     def __init__(self, endpoint: str, api_key: str, interval: float = 1.0) -> None:
         self._transport = HttpTransport(endpoint, api_key, Settings(endpoint=endpoint))
+        self._store = StoreClient(endpoint, api_key)
         self._endpoint = endpoint
         self._interval = interval
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="rundial-watcher", daemon=True)
+        # A checkpoint of many GB must not keep the records of other runs waiting.
+        looks = {"rundial-watcher": self.look, "rundial-watcher-uploads": self.look_for_uploads}
+        self._threads = [
+            threading.Thread(target=self._watch, args=(look,), name=name, daemon=True) for name, look in looks.items()
+        ]
         self._positions: dict[str, int] = {}
+        self._said: set[str] = set()
 
     def start(self) -> None:
-        """Begin watching in a thread of its own."""
-        self._thread.start()
+        """Begin watching, in threads of its own."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """Stop, and wait for what is being sent."""
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(10)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(10)
         self._transport.close()
+        self._store.close()
 
-    def _watch(self) -> None:
+    def _watch(self, look: Callable[[], None]) -> None:
         while not self._stopping.is_set():
             try:
-                self.look()
+                look()
             except Exception as error:  # noqa: BLE001 - the server must not lose its watcher to one strange folder
                 warn(f"the watcher met {type(error).__name__}: {error}; it looks again in a moment")
             self._stopping.wait(self._interval)
@@ -346,6 +419,18 @@ class Watcher:
             # A living process on this host has found the server itself; one on another node cannot reach it.
             if meta is not None and self._belongs_here(meta) and meta.get("host") != os.uname().nodename:
                 self._follow(folder)
+
+    def look_for_uploads(self) -> None:
+        """Take in the uploads of dead processes whose records are all here."""
+        for folder in stream_folders(registered()):
+            meta = folder_meta(folder) if (folder / UPLOADS).is_dir() and not self._stopping.is_set() else None
+            if meta is None or not self._belongs_here(meta):
+                continue
+            sent = deliver_uploads_of(folder, meta, lambda _meta: self._store, self._stopping.is_set)
+            for problem in sent.problems if sent is not None else ():
+                if problem not in self._said:  # what cannot be read now cannot be read a second later either
+                    self._said.add(problem)
+                    warn(f"{meta.get('name')}: {problem}")
 
     def _belongs_here(self, meta: Meta) -> bool:
         return is_local(meta) or meta.get("endpoint") == self._endpoint
@@ -393,6 +478,9 @@ class Waiting(NamedTuple):
     """Damaged stretches in it."""
     problem: str | None = None
     """Why some file of it cannot be read at all."""
+    uploads: int = 0
+    """Artifacts and media that wait."""
+    upload_bytes: int = 0
 
     def records(self, start: int = 0) -> int:
         """Records at or above sequence ``start``; a server that has some of them skips those."""
@@ -438,6 +526,8 @@ def _look(stream: str, folder: Path | None, ring: Path | None) -> Waiting | None
         look.alive,
         look.damaged,
         "; ".join(look.problems) or None,
+        look.uploads,
+        look.upload_bytes,
     )
 
 
@@ -451,6 +541,8 @@ class _Look:
         self.since: float | None = None
         self.alive = False
         self.damaged = 0
+        self.uploads = 0
+        self.upload_bytes = 0
         self.problems: list[str] = []
         self._ring: list[Chunk] = []
 
@@ -490,6 +582,25 @@ class _Look:
             self.places += segment.places
             self.size += segment.size
             self.damaged += damaged
+        self._at_uploads(folder)
+
+    def _at_uploads(self, folder: Path) -> None:
+        try:
+            self.alive |= _is_held(folder / UPLOADS / LOCK_NAME)
+        except OSError as error:
+            self.problems.append(str(error))
+        for job_folder in job_folders(folder):
+            try:
+                job = read_job(job_folder)
+            except FileNotFoundError:
+                continue  # sent and removed meanwhile
+            except (OSError, RundialError) as error:
+                self.problems.append(str(error))
+                continue
+            self.uploads += 1
+            self.upload_bytes += job.size
+            self.meta = self.meta or job.meta
+            self.since = self.since or job.time_ns / 1e9
 
     def add_ring(self) -> None:
         following = max((place.next for place in self.places), default=0)

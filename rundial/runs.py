@@ -675,6 +675,18 @@ class Run:
         self._sources.append(snapshot.stop)
         return True
 
+    def watch(self, model: Any, log: str = "gradients", log_freq: int = 1000) -> Any:
+        """Log histograms of a torch model's gradients or parameters; see ``docs/integrations/pytorch.md``.
+
+        Args:
+            model: a ``torch.nn.Module``.
+            log: ``gradients``, ``parameters`` or ``all``.
+            log_freq: how many backward passes lie between two.
+        """
+        from importlib import import_module  # the integrations stand above this module
+
+        return import_module("rundial.integrations.pytorch").watch(self, model, log, log_freq)
+
     def checkpoint(
         self,
         model_path: Any,
@@ -732,8 +744,13 @@ class Run:
         """Log one image; as :meth:`log` of an :class:`Image`, but without a step it takes none of its own."""
         from rundial.media import Image
 
-        number = max(self._highest, 0) if step is None else step
-        return self.log({key: Image(image, caption=caption, format=format, quality=quality)}, step=number)
+        item = Image(image, caption=caption, format=format, quality=quality)
+        if step is not None:
+            return self.log({key: item}, step=step)
+        upcoming = next(self._steps)
+        stored = self.log({key: item}, step=max(upcoming - 1, 0))
+        self._steps = count(upcoming)
+        return stored
 
     def log_eval_result(
         self,
@@ -928,11 +945,9 @@ class Run:
         assert pipeline is not None
         if self._settings.quiet:
             return
-        account = pipeline.diagnostics()
-        records = f"{account.pending:,} record{'' if account.pending == 1 else 's'}"
         where = pipeline.spool.folder.parent
         how = "`rundial ui` shows it" if self._settings.endpoint is None else "`rundial sync` sends the rest"
-        say(f"{self.name}: {records} saved in {where}; {how}.")
+        say(f"{self.name}: {pipeline.left()} saved in {where}; {how}.")
 
     def _after_finish(self, record: bytes) -> bool:
         if self._pipeline is not None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from rundial.config import Settings
 from rundial.events import SYSTEM_PREFIX, Metrics
+from rundial.forks import load
 from rundial.pipeline import Pipeline
 from rundial.queue import RESERVE_BYTES
 from rundial.values import normalise
@@ -109,6 +110,7 @@ class Machine:
     """This machine and this process. Counters of bytes begin at zero when it is made."""
 
     def __init__(self) -> None:
+        load("psutil")
         import psutil
 
         self._psutil = psutil

@@ -13,6 +13,7 @@ import msgspec
 from rundial.config import Settings
 from rundial.errors import AuthError, RequestError
 from rundial.events import PROTOCOL
+from rundial.forks import load
 from rundial.version import __version__
 from rundial.wire import CONTENT_TYPE, IngestReply
 
@@ -61,6 +62,7 @@ class HttpTransport:
     """
 
     def __init__(self, endpoint: str, api_key: str | None, settings: Settings) -> None:
+        load("urllib3", "urllib.request", "email.utils", "random", "encodings.idna")
         from urllib.parse import urlsplit
 
         import urllib3  # not requests: most of its time goes into what a fixed endpoint never needs

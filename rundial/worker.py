@@ -105,6 +105,9 @@ class Worker:
         self._synced_at = 0.0
         self._looked_at = 0.0
         self._attempt = 0
+        self._under_way: list[Chunk] = []
+        self._confirmed = 0
+        self._confirmed_to = 0
         self.acknowledged = 0
         """Sequence number the server expects next."""
         self.answered = threading.Event()
@@ -317,6 +320,7 @@ class Worker:
 
     def _deliver(self, transport: Transport, batch: list[bytes]) -> Outcome:
         """Deliver a batch; an empty one is a sign of life."""
+        self._under_way = _unpacked(batch)
         outcome = transport.deliver(self._queue.stream, b"".join(batch))
         return self._narrow_down(transport, batch, outcome) if outcome.verdict == "bad" else outcome
 
@@ -361,12 +365,27 @@ class Worker:
             self.acknowledged = reply.next
             return
         self.acknowledged = max(self.acknowledged, min(reply.next, self._queue.sequence))
+        self._confirm(len(reply.rejected))
         try:
             self._spool.acknowledge(self.acknowledged)
         except OSError as error:
             self._spool_failed(error)
         self._queue.release(self.acknowledged)
         self._held_since = None
+
+    def _confirm(self, rejected: int) -> None:
+        """Count the records that were confirmed for the first time: those sent that are no gap, less the rejected.
+
+        What lies beyond the batch was confirmed to another sender of this stream.
+        """
+        start, end = self._confirmed_to, self.acknowledged
+        if end <= start:
+            return
+        known = sum(_overlap(chunk, start, end) for chunk in self._under_way if not chunk.is_gap)
+        sent_to = max((chunk.next for chunk in self._under_way), default=start)
+        self._confirmed += known + max(0, end - max(sent_to, start)) - rejected
+        self._confirmed_to = end
+        self._under_way = []
 
     def _take_failure(self, outcome: Outcome) -> None:
         error = outcome.error or RequestError("no answer")
@@ -412,6 +431,7 @@ class Worker:
         return outcome
 
     def _deliver_parts(self, transport: Transport, chunk: Chunk) -> Outcome:
+        self._under_way = [chunk]
         outcome = transport.deliver(chunk.stream, pack_chunk(chunk))
         if outcome.verdict != "bad" or chunk.is_gap:
             # A gap is as plain as a record can be: a server that refuses even that refuses us altogether.
@@ -428,9 +448,9 @@ class Worker:
         return outcome
 
     def _set_aside(self, transport: Transport, chunk: Chunk, refusal: Outcome) -> Outcome:
-        outcome = transport.deliver(
-            chunk.stream, pack_chunk(gap_chunk(chunk.stream, chunk.first, chunk.next - 1, "rejected"))
-        )
+        gap = gap_chunk(chunk.stream, chunk.first, chunk.next - 1, "rejected")
+        self._under_way = [gap]
+        outcome = transport.deliver(chunk.stream, pack_chunk(gap))
         if outcome.verdict != "acknowledged":
             return outcome._replace(verdict="refused") if outcome.verdict == "bad" else outcome
         self._counters.dropped["rejected"] += chunk.count
@@ -455,10 +475,21 @@ class Worker:
             refused["queue_full"] += self._queue.refused
             return Account(
                 logged=sequence + refused.total(),
-                acknowledged=sequence - pending - lost.total(),
+                acknowledged=self._confirmed,
                 pending=pending,
                 dropped=dict(lost + refused),
             )
+
+
+def _unpacked(batch: list[bytes]) -> list[Chunk]:
+    try:
+        return [unpack_chunk(packed)[0] for packed in batch]
+    except WireError:
+        return []  # damaged on the disk: no server takes it, and what becomes of it is counted chunk by chunk
+
+
+def _overlap(chunk: Chunk, start: int, end: int) -> int:
+    return max(0, min(chunk.next, end) - max(chunk.first, start))
 
 
 def _keep(place: Path, records: bytes) -> None:

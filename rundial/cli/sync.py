@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from rundial.config import Settings, checked_endpoint, home, key_for, local_server
+from rundial.delivery import StoreClient
+from rundial.diagnostics import amount
 from rundial.errors import AuthError, RequestError, RundialError
 from rundial.events import clean_key
 from rundial.recovery import Meta, Sent, Waiting, is_local, survey
@@ -87,8 +89,11 @@ class Routes:
     def __init__(self, override: str | None) -> None:
         self._override = override
         self._open: dict[str, Transport] = {}
+        self._stores: dict[str, StoreClient] = {}
         self.advance: Callable[[int], None] = lambda records: None
         """Told how many records a server has just confirmed."""
+        self.sent: Callable[[int], None] = lambda size: None
+        """Told how many bytes of an upload a server has just taken."""
 
     def endpoint(self, meta: Meta) -> str | None:
         """The server a stream goes to; None when that is the local one and none is running."""
@@ -108,9 +113,21 @@ class Routes:
             self._open[endpoint] = _Told(transport, lambda records: self.advance(records))
         return self._open[endpoint]
 
+    def store(self, meta: Meta) -> StoreClient | None:
+        """Where uploads go."""
+        endpoint = self.endpoint(meta)
+        if endpoint is None:
+            return None
+        if endpoint not in self._stores:
+            self._stores[endpoint] = StoreClient(endpoint, key_for(endpoint))
+            self._stores[endpoint].sent = lambda size: self.sent(size)
+        return self._stores[endpoint]
+
     def close(self) -> None:
         for transport in self._open.values():
             transport.close()
+        for store in self._stores.values():
+            store.close()
 
 
 class _Told:
@@ -139,16 +156,20 @@ def _send(found: list[Waiting], routes: Routes) -> list[RequestError]:
     # The spool of the home is always looked at, and nothing may be looked at twice.
     directories = list(dict.fromkeys(waiting.directory for waiting in found if waiting.directory != home() / "spool"))
     errors = []
-    with _progress(sum(waiting.records() for waiting in gone.values())) as routes.advance:
-        for sent in deliver(directories, routes.to, lambda meta: meta["stream"] in gone, frozenset()):
+    records, size = (sum(of(waiting) for waiting in gone.values()) for of in (Waiting.records, _upload_bytes))
+    with _progress(records, size) as (routes.advance, routes.sent):
+        for sent in deliver(directories, routes.to, lambda meta: meta["stream"] in gone, frozenset(), routes.store):
             print(_line(sent), flush=True)
+            for problem in sent.problems:
+                print(f"{_name(sent.meta)}: {problem}", flush=True)
             errors += [sent.error] if sent.error else []
     for waiting in gone.values():
         if waiting.problem:
             print(f"{_name(waiting.meta)}: {waiting.problem}", flush=True)
-    busy = sum(waiting.records() for waiting in found if waiting.alive)
+    busy = [waiting for waiting in found if waiting.alive and (waiting.records() or waiting.uploads)]
     if busy:
-        print(f"{busy:,} records are in the hands of running processes, which send them.")
+        total = _what(sum(waiting.records() for waiting in busy), sum(waiting.uploads for waiting in busy))
+        print(f"{total} are in the hands of running processes, which send them.")
     elif not gone:
         print("Nothing is waiting to be sent.")
     return errors
@@ -157,19 +178,26 @@ def _send(found: list[Waiting], routes: Routes) -> list[RequestError]:
 def _conclude(left: list[Waiting], errors: list[RequestError]) -> None:
     """Raises :class:`RundialError` when something still waits, :class:`AuthError` when for want of a good key."""
     records = sum(waiting.records() for waiting in left)
+    what = _what(records, sum(waiting.uploads for waiting in left))
     refused = next((error for error in errors if isinstance(error, AuthError)), None)
     if refused is not None:
-        raise AuthError(f"{records:,} records are still waiting, for a server refused the key: {refused}")
-    if records:
-        raise RundialError(f"{records:,} records are still waiting; nothing was lost.")
+        raise AuthError(f"{what} are still waiting, for a server refused the key: {refused}")
+    if records or any(waiting.uploads for waiting in left):
+        raise RundialError(f"{what} are still waiting; nothing was lost.")
     if left:
         raise RundialError(f"{len(left)} spool folders cannot be sent; they are kept as they are.")
 
 
+def _what(records: int, uploads: int) -> str:
+    """Records and uploads in words; no upload is worth no word."""
+    return f"{records:,} records" + (f" and {uploads:,} uploads" if uploads else "")
+
+
 def _line(sent: Sent) -> str:
-    line = f"{_name(sent.meta)}: {sent.records:,} records sent"
-    if sent.pending:
-        line += f", {sent.pending:,} waiting: {sent.error or NO_SERVER}"
+    line = f"{_name(sent.meta)}: {_what(sent.records, sent.uploads)} sent"
+    if sent.pending or (sent.uploads_pending and not sent.problems):
+        pending = _what(sent.pending, sent.uploads_pending) if sent.uploads_pending else f"{sent.pending:,}"
+        line += f", {pending} waiting: {sent.error or NO_SERVER}"
     if sent.damaged:
         line += f", {sent.damaged} damaged stretches passed over"
     return line
@@ -180,23 +208,35 @@ def _name(meta: Meta) -> str:
     return f"{clean_key(run)} ({clean_key(project)})"
 
 
+def _upload_bytes(waiting: Waiting) -> int:
+    return waiting.upload_bytes
+
+
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """What to call with each number of records sent: it moves a bar on a terminal, and does nothing elsewhere."""
-    if not (sys.stdout.isatty() and total):
-        yield lambda records: None
+def _progress(records: int, size: int) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+    """What to call with each number of records and of bytes sent: bars on a terminal, and nothing elsewhere."""
+    if not (sys.stdout.isatty() and (records or size)):
+        yield lambda records: None, lambda size: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(TextColumn("Sending"), BarColumn(), MofNCompleteColumn(), TextColumn("records"),
+    with Progress(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[shown]}"),
                   TimeRemainingColumn()) as progress:  # fmt: skip
-        task = progress.add_task("Sending", total=total)
 
-        def advance(records: int) -> None:
-            # The end of a crashed process, written while it was taken over, is one more than was counted.
-            progress.advance(task, min(records, total - progress.tasks[0].completed))
+        def bar(title: str, total: int, words: Callable[[int], str]) -> Callable[[int], None]:
+            task = progress.add_task(title, total=total, shown=words(0), visible=total > 0)
 
-        yield advance
+            def advance(count: int) -> None:
+                # The end of a crashed process, written while it was taken over, is one more than was counted.
+                done = min(int(progress.tasks[task].completed) + count, total)
+                progress.update(task, completed=done, shown=words(done))
+
+            return advance
+
+        yield (
+            bar("Sending", records, lambda done: f"{done}/{records} records"),
+            bar("Uploading", size, lambda done: f"{amount(done)} of {amount(size)}"),
+        )
 
 
 # -- only looking -----------------------------------------------------------------------------------------------------
@@ -205,12 +245,12 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
 def _show(found: list[Waiting]) -> None:
     from rich.table import Table
 
-    shown = [waiting for waiting in found if waiting.records() or not waiting.alive]
+    shown = [waiting for waiting in found if waiting.records() or waiting.uploads or not waiting.alive]
     if not shown:
         print("Nothing is waiting to be sent.")
         return
     table = Table("run", "project", "server", box=None, pad_edge=False)
-    for heading in ("records", "bytes"):
+    for heading in ("records", "bytes", "uploads", "upload bytes"):
         table.add_column(heading, justify="right")
     for heading in ("since", "process", "directory"):
         table.add_column(heading)
@@ -222,13 +262,15 @@ def _show(found: list[Waiting]) -> None:
             clean_key(meta.get("endpoint") or ("local" if is_local(meta) else f"local, of {meta.get('host', '?')}")),
             f"{waiting.records():,}",
             f"{waiting.size:,}",
+            f"{waiting.uploads:,}",
+            f"{waiting.upload_bytes:,}",
             "" if waiting.since is None else f"{datetime.fromtimestamp(waiting.since):%Y-%m-%d %H:%M}",
             waiting.problem or ("alive" if waiting.alive else "gone"),
             str(waiting.directory),
         )
     show_table(table)
-    total = sum(waiting.records() for waiting in shown)
-    print(f"{total:,} records wait; `rundial sync` sends those of processes that are gone.")
+    total = _what(sum(waiting.records() for waiting in shown), sum(waiting.uploads for waiting in shown))
+    print(f"{total} wait; `rundial sync` sends those of processes that are gone.")
 
 
 def show_table(table: object) -> None:
@@ -242,6 +284,8 @@ def show_table(table: object) -> None:
 def _rehearse(found: list[Waiting], routes: Routes) -> None:
     for waiting in found:
         records = f"{waiting.records():,} records, {waiting.size:,} bytes"
+        if waiting.uploads:
+            records += f", {waiting.uploads:,} uploads, {amount(waiting.upload_bytes)}"
         if waiting.alive:
             fate = "stay with the running process that sends them"
         elif waiting.problem:

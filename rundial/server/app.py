@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from rundial.server.api import accounts, ingest, query, runs, stream
+from rundial.server.api import accounts, artifacts, blobs, evals, ingest, logs, media, query, runs, stream, traces
 from rundial.server.api.errors import answer_http_exception, not_found
 from rundial.server.auth import ANYONE, PUBLIC, Guard, Rule
 from rundial.server.store import Store
@@ -91,12 +91,37 @@ _PROJECT = f"{_API}/workspaces/{{ws}}/projects/{{pj}}"
 
 RULES = (
     Rule(Route(f"{_API}/ingest/records", ingest.records, methods=["POST"]), "metrics:write"),
+    Rule(Route(f"{_API}/ingest/media", media.ingest, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/artifacts/initiate", artifacts.initiate, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/artifacts/finalize", artifacts.finalize, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/artifacts/use", artifacts.use, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/artifacts/download", artifacts.download, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/artifacts/{{artifactId}}", artifacts.artifact), "project:read"),
+    Rule(Route(f"{_API}/artifacts/{{artifactId}}", artifacts.delete, methods=["DELETE"]), "artifacts:write"),
+    Rule(Route(f"{_API}/artifacts/{{artifactId}}/aliases", artifacts.aliases, methods=["POST"]), "artifacts:write"),
+    Rule(Route(f"{_API}/projects/{{projectId}}/artifacts", artifacts.of_project), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/artifacts", artifacts.of_run), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/media", media.of_run), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/media/{{mediaId}}", media.content), "project:read"),
+    Rule(Route(f"{_API}/blobs/{{uploadId}}/{{sha256}}", blobs.put, methods=["PUT"]), PUBLIC),
+    Rule(Route(f"{_API}/blobs/{{artifactId}}/{{sha256}}", blobs.get), PUBLIC),
     Rule(Route(f"{_API}/query/buckets", query.buckets, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/query/series", query.series, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/query/logs", logs.query, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/export/logs", logs.export, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/query/traces", traces.query, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/query/evals/results", evals.results, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/query/evals/diff", evals.diff, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/evals/suites", evals.create_suite, methods=["POST"]), "evals:write"),
+    Rule(Route(f"{_API}/evals/runs", evals.create_run, methods=["POST"]), "evals:write"),
+    Rule(Route(f"{_API}/evals/results", evals.take, methods=["POST"]), "evals:write"),
     Rule(Route(f"{_API}/metrics/keys", query.keys), "project:read"),
     Rule(Route(f"{_API}/stream", stream.stream), "stream:read"),
     Rule(Route(f"{_API}/runs/{{runId}}", runs.run), "project:read"),
     Rule(Route(f"{_API}/runs/{{runId}}/markers", runs.markers), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/traces/{{traceId}}", traces.trace), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/evals", evals.of_run), "project:read"),
+    Rule(Route(f"{_API}/projects/{{projectId}}/evals", evals.suites), "project:read"),
     Rule(Route(f"{_API}/workspaces", runs.workspaces), "project:read"),
     Rule(Route(f"{_API}/workspaces/{{ws}}/projects", runs.projects), "project:read"),
     Rule(Route(f"{_PROJECT}/runs/query", runs.query), "project:read"),

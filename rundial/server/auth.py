@@ -82,7 +82,9 @@ class Guard:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), *extra]
+                headers = list(message.get("headers", ()))
+                own = {name for name, _ in headers}  # a route that serves users' files knows better for them
+                message["headers"] = [*headers, *(header for header in extra if header[0] not in own)]
             await send(message)
 
         try:

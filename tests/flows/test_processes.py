@@ -1,6 +1,7 @@
 """Processes that split, multiply and carry the run along."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -249,3 +250,22 @@ def test_sigterm_ends_the_run_and_the_process(start_server, script):
     assert process.wait(5) == -15
     run = server.wait_for("term", lambda run: run["status"] != "running")
     assert (run["status"], run["reason"], run["points"]) == ("aborted", "SIGTERM", 1000)
+
+
+FORK_AT_ONCE = """
+    import os, sys
+    import rundial as rd
+    run = rd.init(project="forked", quiet=True)
+    child = os.fork()
+    if child == 0:
+        run.log({"child": 1.0})
+        os._exit(0 if run.flush(10) else 3)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_fork_right_after_init_leaves_no_module_locked(start_server, script):
+    """The threads of the parent are still importing what they need; the child's must not wait for them for ever."""
+    start_server()
+    for _ in range(int(os.environ.get("FORKS_AT_ONCE", "12"))):
+        assert script(FORK_AT_ONCE).wait(30) == 0

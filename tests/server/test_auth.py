@@ -10,6 +10,8 @@ from rundial.server.app import RULES
 from rundial.server.auth import PUBLIC
 
 PUBLIC_ROUTES = {
+    ("PUT", "/api/v1/blobs/{uploadId}/{sha256}"),  # these two answer to signed addresses only
+    ("GET", "/api/v1/blobs/{artifactId}/{sha256}"),
     ("GET", "/"),
     ("GET", "/assets/{name}"),
     ("GET", "/health/live"),

@@ -55,7 +55,7 @@ def test_a_detached_head_has_no_branch(repository):
 
 def test_a_worktree_is_followed_to_its_repository(repository, tmp_path):
     """There `.git` is a file that says where the folder lies."""
-    folder, git = repository
+    _, git = repository
     git("worktree", "add", "-b", "side", str(tmp_path / "side"))
     facts = git_facts(tmp_path / "side")
     assert (facts["commit"], facts["branch"]) == (git("rev-parse", "HEAD"), "side")

@@ -136,7 +136,7 @@ export function post(path: string, body: unknown, init: RequestInit = {}): Promi
   return request(path, { ...init, method: "POST", headers, body: JSON.stringify(body) });
 }
 
-interface Page {
+export interface Page {
   hasMore: boolean;
   nextCursor: string | null;
 }

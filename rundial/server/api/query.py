@@ -25,12 +25,14 @@ Names = Annotated[list[str], Meta(min_length=1, max_length=MAX_SERIES)]
 
 
 class SeriesQuery(Struct, rename="camel", forbid_unknown_fields=True):
-    """Body of ``POST /api/v1/query/series``."""
+    """Body of ``POST /api/v1/query/series``. The run says which project it is in."""
 
     run_id: str
     metric_keys: Names
     max_points_per_series: Annotated[int, Meta(ge=1, le=2**31)] | None = None
     order: Literal["asc", "desc"] = "asc"
+    project_id: str | None = None
+    range: Literal["full_run"] = "full_run"
 
 
 class BucketQuery(Struct, rename="camel", forbid_unknown_fields=True):
@@ -49,7 +51,7 @@ async def keys(request: Request) -> Response:
     store, principal = store_of(request), principal_of(request)
     limit = integer(request, "limit", 1000, MAX_KEYS)
     run_id, project = request.query_params.get("runId"), request.query_params.get("projectId")
-    if (run_id is None) == (project is None):
+    if run_id is None and project is None:
         raise ApiError(400, "Either runId or projectId must be given.", "Add ?runId=... to the address.")
 
     def find() -> Any:

@@ -18,7 +18,9 @@ from rundial.server.store.artifacts import Artifacts
 from rundial.server.store.blobs import Blobs
 from rundial.server.store.compactor import Compactor
 from rundial.server.store.engine import Engine
+from rundial.server.store.eval_runs import Evals
 from rundial.server.store.ingest import Change, Ingest
+from rundial.server.store.json_evals import JsonEvals
 from rundial.server.store.logs import Logs
 from rundial.server.store.media import Media
 from rundial.server.store.purge import Purge
@@ -62,6 +64,8 @@ class Store:
         self.logs = Logs(self._engine)
         self.spans = Spans(self._engine)
         self._ingest = Ingest(self._engine, self._publish)
+        self.evals = Evals(self._engine)
+        self.json_evals = JsonEvals(self._engine, self._publish)
         self.artifacts = Artifacts(self._engine, self._publish)
         self.media = Media(self._engine, self._publish)
         self.uploads = Uploads(self._engine, self.blobs, self.signer, self._publish)

@@ -11,10 +11,14 @@ import { Failure } from "../../parts/notice";
 import { Status } from "../../parts/status";
 import { Lasted } from "../../parts/time";
 import { route, setQuery } from "../../router";
+import { Artifacts } from "./artifacts";
+import { Evals } from "./evals";
 import { RunModel } from "./model";
 import { Logs } from "./logs";
+import { Media } from "./media";
 import { Overview } from "./overview";
 import { isSystem, System } from "./system";
+import { Tables } from "./tables";
 import { Traces } from "./traces";
 
 const TABS: [string, string][] = [
@@ -22,7 +26,11 @@ const TABS: [string, string][] = [
   ["charts", "Charts"],
   ["system", "System"],
   ["logs", "Logs"],
+  ["media", "Media"],
+  ["tables", "Tables"],
+  ["artifacts", "Artifacts"],
   ["traces", "Traces"],
+  ["evals", "Evals"],
 ];
 
 export function RunView({ runId }: { runId: string }) {
@@ -58,11 +66,15 @@ function Loaded({ model, run }: { model: RunModel; run: RunDetail }) {
           </button>
         ))}
       </nav>
+      {tab === "artifacts" && <Artifacts run={run} model={model} />}
       {tab === "overview" && <Overview run={run} markers={model.markers.value} />}
       {tab === "charts" && <Charts model={model} run={run} />}
       {tab === "system" && <System model={model} run={run} />}
       {tab === "logs" && <Logs model={model} run={run} />}
+      {tab === "media" && <Media model={model} run={run} />}
+      {tab === "tables" && <Tables model={model} run={run} />}
       {tab === "traces" && <Traces model={model} run={run} />}
+      {tab === "evals" && <Evals run={run} model={model} />}
     </main>
   );
 }

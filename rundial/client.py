@@ -1,0 +1,317 @@
+"""A server's HTTP interface, typed: reading and administering. ``docs/http.md`` describes the routes.
+
+Every call waits for its answer. Logging does not: it is :mod:`rundial.lowlevel`, which builds on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from rundial.errors import AuthError, RequestError
+from rundial.http import SESSION_COOKIE, HttpSession, Json, given, next_cursor, route
+
+
+class HttpClient(HttpSession):
+    """Reads from a server and administers it; arguments as :class:`HttpSession` has them.
+
+    Every method raises :class:`AuthError` when the key is refused, :class:`UnreachableError` when no answer comes and
+    :class:`RequestError` for any other answer that is no success.
+    """
+
+    # -- who and where --------------------------------------------------------------------------------------------
+
+    def whoami(self) -> Json:
+        """Who this client is to the server: ``principal``, ``workspaceSlug``, ``scopes`` and more."""
+        return self.call("whoami", "GET", "/auth/whoami")
+
+    def get_cli_capabilities(self) -> Json:
+        """What the server can do."""
+        return self.call("capability probe", "GET", "/cli/capabilities")
+
+    def login_credentials(self, email: str, password: str) -> str:
+        """Sign in with a password; the session is used from here on, and returned."""
+        self.call(
+            "credentials login", "POST", "/auth/login/credentials", {"email": email, "password": password}, signing=True
+        )
+        token: str | None = self._session.cookies.get(SESSION_COOKIE)
+        if not token:
+            raise RequestError("credentials login: the server gave no session. Use an API key.")
+        self._session.cookies.clear()
+        self._token = token
+        return token
+
+    def logout_session(self) -> bool:
+        """End the session, if there is one; False when there was none or the server no longer knows it."""
+        if not self._token:
+            return False
+        try:
+            self.call("logout", "POST", "/auth/logout", {}, signing=True)
+        except AuthError:
+            return False
+        finally:
+            self._token = None
+        return True
+
+    def list_workspaces(self, *, limit: int = 100, max_pages: int = 10) -> list[Json]:
+        """The workspaces one may see, at most ``max_pages`` pages of ``limit``."""
+        return self.pages("workspace discovery", "/workspaces", "workspaces", limit, max_pages)
+
+    def list_projects(self, workspace_slug: str, *, limit: int = 100, max_pages: int = 10) -> list[Json]:
+        """The projects of a workspace."""
+        path = route("workspaces", workspace_slug, "projects")
+        return self.pages("project discovery", path, "projects", limit, max_pages)
+
+    def resolve_run_target(self, workspace: str, project: str) -> Json:
+        """The ids behind two names: ``orgId``, ``workspaceSlug``, ``projectSlug``, ``projectId`` and their names."""
+        body = {"workspace": workspace, "project": project}
+        try:
+            return self.call("run target resolve", "POST", "/runs/resolve-target", body)
+        except RequestError as error:
+            if error.status_code != 404 or error.error_code is not None:
+                raise
+            raise RequestError(
+                f"{self._url} has no route runs/resolve-target: it is an older build. Update it and start it again.",
+                404,
+            ) from error
+
+    def resolve_project_id(self, workspace_slug: str, project_slug: str) -> str:
+        """The id of a project."""
+        for project in self.list_projects(workspace_slug, limit=1000):
+            if project_slug in (project["projectSlug"], project.get("projectId"), project.get("name")):
+                return str(project["projectId"])
+        raise RequestError(f"project {project_slug!r} was not found in {workspace_slug!r}.", 404, "NOT_FOUND")
+
+    # -- runs -----------------------------------------------------------------------------------------------------
+
+    def query_runs(
+        self,
+        workspace_slug: str,
+        project_slug: str,
+        *,
+        limit: int = 25,
+        order: Literal["asc", "desc"] = "desc",
+        order_by: str = "startedAtMs",
+        cursor: str | None = None,
+        search: str | None = None,
+        statuses: Sequence[str] | None = None,
+    ) -> Json:
+        """A page of a project's runs.
+
+        Args:
+            order_by: ``runId``, ``startedAtMs``, ``updatedAtMs`` or ``runName``.
+            search: a part of the name or id.
+            statuses: only these.
+        """
+        query = {"limit": limit, "order": order, "orderBy": order_by, "cursor": cursor, "search": search}
+        chosen = ",".join(statuses) if statuses else None
+        path = route("workspaces", workspace_slug, "projects", project_slug, "runs", "query")
+        return self.call("run query", "GET", path, query={**query, "statuses": chosen})
+
+    def get_run_details(self, workspace_slug: str, project_slug: str, run_id: str) -> Json:
+        """A run with its attempts."""
+        return self.call(
+            "run status", "GET", route("workspaces", workspace_slug, "projects", project_slug, "runs", run_id)
+        )
+
+    def update_run_status(
+        self,
+        run_id: str,
+        status: Literal["completed", "failed", "aborted"],
+        finished_at_ms: int | None = None,
+        reason: str | None = None,
+    ) -> Json:
+        """End a run from outside."""
+        body = given(status=status, finishedAtMs=finished_at_ms, reason=reason)
+        return self.call("run finish", "POST", route("runs", run_id, "status"), body)
+
+    # -- metrics and logs -----------------------------------------------------------------------------------------
+
+    def list_metric_keys(self, project_id: str, run_id: str | None = None, *, limit: int = 8) -> list[Json]:
+        """The metrics of a run, or of a project's newest runs."""
+        query = {"projectId": project_id, "runId": run_id, "limit": limit}
+        return list(self.call("metric key discovery", "GET", "/metrics/keys", query=query)["keys"])
+
+    def query_series(
+        self, project_id: str, run_id: str, metric_keys: Sequence[str], *, max_points_per_series: int = 25
+    ) -> Json:
+        """The latest value of each step, by step, in at most so many points."""
+        body = given(projectId=project_id, runId=run_id, metricKeys=list(metric_keys), range="full_run", order="asc")
+        body["maxPointsPerSeries"] = max_points_per_series
+        return self.call("metrics tail", "POST", "/query/series", body)
+
+    def export_metrics_page(
+        self,
+        project_id: str,
+        run_id: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        metric_keys: Sequence[str] | None = None,
+        limit: int = 1000,
+        cursor: str | None = None,
+    ) -> Json:
+        """A page of raw points by time; ``start_ms`` and ``end_ms`` are Unix milliseconds, both included."""
+        keys = list(metric_keys) if metric_keys else None
+        body = given(projectId=project_id, runId=run_id, startMs=start_ms, endMs=end_ms, limit=limit, format="json")
+        return self.call("metrics export", "POST", "/export/metrics", body | given(metricKeys=keys, cursor=cursor))
+
+    def query_logs(
+        self,
+        project_id: str,
+        run_id: str,
+        *,
+        limit: int = 100,
+        min_level: str = "trace",
+        text: str | None = None,
+        cursor: str | None = None,
+    ) -> Json:
+        """A page of log lines, newest first."""
+        body = given(projectId=project_id, runId=run_id, limit=limit, minLevel=min_level, order="desc")
+        return self.call("logs tail", "POST", "/query/logs", body | given(text=text, cursor=cursor))
+
+    def export_logs_page(
+        self,
+        project_id: str,
+        run_id: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        limit: int = 1000,
+        cursor: str | None = None,
+    ) -> Json:
+        """A page of log lines by time; ``start_ms`` and ``end_ms`` are Unix milliseconds, both included."""
+        body = given(projectId=project_id, runId=run_id, startMs=start_ms, endMs=end_ms, limit=limit, format="json")
+        return self.call("logs export", "POST", "/export/logs", body | given(cursor=cursor))
+
+    # -- evaluations ----------------------------------------------------------------------------------------------
+
+    def create_eval_suite(
+        self,
+        project_id: str,
+        name: str,
+        dataset: Mapping[str, Any],
+        scorers: Sequence[str | Mapping[str, Any]],
+        *,
+        org_id: str | None = None,
+        suite_id: str | None = None,
+    ) -> Json:
+        """Make a suite, or give the one of this name another dataset and other scorers."""
+        body = given(orgId=org_id, projectId=project_id, name=name, dataset=dict(dataset), suiteId=suite_id)
+        body["scorers"] = [{"name": it} if isinstance(it, str) else dict(it) for it in scorers]
+        return self.call("eval suite creation", "POST", "/evals/suites", body)
+
+    def create_eval_run(
+        self,
+        project_id: str,
+        suite_id: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        org_id: str | None = None,
+        run_id: str | None = None,
+        eval_run_id: str | None = None,
+    ) -> Json:
+        """Begin a run of a suite, in a run that is there or in a new one of kind eval."""
+        body = given(orgId=org_id, projectId=project_id, suiteId=suite_id, runId=run_id, evalRunId=eval_run_id)
+        return self.call("eval run creation", "POST", "/evals/runs", {**body, "config": dict(config or {})})
+
+    def query_eval_diff(
+        self,
+        project_id: str,
+        baseline_eval_run_id: str,
+        candidate_eval_run_id: str,
+        *,
+        limit: int = 100,
+        scorer: str | None = None,
+        cursor: str | None = None,
+    ) -> Json:
+        """What changed from one eval run to another: all rows, or with a ``cursor`` the one page that begins there.
+
+        Args:
+            limit: rows to ask for at a time.
+            scorer: only what this one said.
+        """
+        body = given(projectId=project_id, baselineEvalRunId=baseline_eval_run_id, limit=limit, scorer=scorer)
+        body["candidateEvalRunId"] = candidate_eval_run_id
+        page = self.call("eval diff query", "POST", "/query/evals/diff", body | given(cursor=cursor))
+        rows = page["rows"]
+        while cursor is None and (following := next_cursor(page)) is not None:
+            page = self.call("eval diff query", "POST", "/query/evals/diff", {**body, "cursor": following})
+            rows += page["rows"]
+        return {**page, "rows": rows}
+
+    # -- keys, agents, audit --------------------------------------------------------------------------------------
+
+    def create_api_key(
+        self,
+        workspace_slug: str,
+        project_slug: str,
+        scopes: Sequence[str],
+        *,
+        label: str | None = None,
+        expires_at_ms: int | None = None,
+    ) -> Json:
+        """Make a key for a project; the answer is the only place that ever shows it."""
+        path = route("workspaces", workspace_slug, "projects", project_slug, "api-keys")
+        return self.call(
+            "API key creation", "POST", path, given(scopes=list(scopes), label=label, expiresAtMs=expires_at_ms)
+        )
+
+    def list_api_keys(self, workspace_slug: str, project_slug: str) -> list[Json]:
+        """The keys of a project."""
+        path = route("workspaces", workspace_slug, "projects", project_slug, "api-keys")
+        return list(self.call("API key list", "GET", path)["keys"])
+
+    def revoke_api_key(self, workspace_slug: str, project_slug: str, key_id: str) -> Json:
+        """Make a key worthless at once."""
+        path = route("workspaces", workspace_slug, "projects", project_slug, "api-keys", key_id, "revoke")
+        return self.call("API key revoke", "POST", path, {})
+
+    def create_agent(self, workspace_slug: str, name: str) -> Json:
+        """Make an agent: an identity for a program."""
+        return self.call("agent creation", "POST", route("workspaces", workspace_slug, "agents"), {"name": name})
+
+    def list_agents(
+        self, workspace_slug: str, *, status: str | None = None, limit: int = 100, max_pages: int = 10
+    ) -> list[Json]:
+        """The agents of a workspace; ``status`` is ``active`` or ``revoked``."""
+        path = route("workspaces", workspace_slug, "agents")
+        return self.pages("agent list", path, "agents", limit, max_pages, status=status)
+
+    def revoke_agent(self, workspace_slug: str, agent_id: str) -> Json:
+        """Make an agent and all its keys worthless at once."""
+        return self.call("agent revoke", "POST", route("workspaces", workspace_slug, "agents", agent_id, "revoke"), {})
+
+    def create_agent_api_key(
+        self,
+        workspace_slug: str,
+        agent_id: str,
+        project_slug: str,
+        *,
+        scopes: Sequence[str] | None = None,
+        label: str | None = None,
+        expires_at_ms: int | None = None,
+    ) -> Json:
+        """Make a key that acts for an agent in a project."""
+        path = route("workspaces", workspace_slug, "agents", agent_id, "api-keys")
+        chosen = list(scopes) if scopes else None
+        body = given(projectSlug=project_slug, scopes=chosen, label=label, expiresAtMs=expires_at_ms)
+        return self.call("agent API key creation", "POST", path, body)
+
+    def list_agent_api_keys(self, workspace_slug: str, agent_id: str) -> list[Json]:
+        """The keys of an agent."""
+        path = route("workspaces", workspace_slug, "agents", agent_id, "api-keys")
+        return list(self.call("agent API key list", "GET", path)["keys"])
+
+    def list_audit_events(
+        self,
+        workspace_slug: str,
+        *,
+        limit: int = 50,
+        agent_id: str | None = None,
+        actor_kind: str | None = None,
+        max_pages: int = 1,
+    ) -> list[Json]:
+        """Who did what, newest first; ``actor_kind`` is ``user``, ``api_key``, ``agent`` or ``system``."""
+        path = route("workspaces", workspace_slug, "audit")
+        return self.pages("audit event list", path, "events", limit, max_pages, agentId=agent_id, actorKind=actor_kind)
