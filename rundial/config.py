@@ -95,6 +95,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     system_metrics_interval_seconds: float = 10.0
     system_metrics_backpressure_threshold: float = 0.8
     """Share of the queue above which a sample is skipped, and counted."""
+    sync_tensorboard: bool | str = False
+    """Log what TensorBoard's writers of this process write (True), or the event files of a folder."""
     capture_env: bool = False
     """Keep packages, platform, GPUs and chosen environment variables with the run."""
     capture_git: bool = True
@@ -255,6 +257,8 @@ def _checked(name: str, value: Any) -> Any:
         return _directory(name, value)
     if kind == "bool":
         return truth(name, value)
+    if name == "sync_tensorboard":
+        return value if isinstance(value, bool) else _word_or_path(value)
     if kind.startswith("int"):
         return _number(name, value, int)
     if kind.startswith("float"):
@@ -262,6 +266,11 @@ def _checked(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         raise ConfigError(f"{name} must be a string, not {type(value).__name__}.")
     return value
+
+
+def _word_or_path(value: Any) -> bool | str:
+    word = str(value).strip()
+    return truth("sync_tensorboard", word) if word.lower() in _TRUE | _FALSE else word
 
 
 def truth(name: str, value: Any) -> bool:

@@ -926,6 +926,10 @@ class Run:
             snapshot = Snapshot(pipeline, settings)
             snapshot.start()
             self._sources.append(snapshot.stop)
+        if settings.sync_tensorboard:
+            from importlib import import_module  # the integrations stand above this module
+
+            import_module("rundial.integrations.tensorboard").sync_tensorboard(self, settings.sync_tensorboard)
 
     def _stop_sources(self, seconds: float) -> None:
         while self._sources:

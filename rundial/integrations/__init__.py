@@ -2,6 +2,7 @@
 
 from rundial.integrations import RundialLogger       # Lightning
 from rundial.integrations import RundialCallback     # Transformers
+from rundial.integrations import RundialKerasCallback  # Keras
 from rundial.integrations import RundialTracker      # Accelerate
 
 It makes ``report_to="rundial"`` and ``log_with="rundial"`` known to Transformers and Accelerate.
@@ -16,6 +17,7 @@ from rundial.integrations import _register
 
 if TYPE_CHECKING:
     from rundial.integrations.accelerate import RundialTracker
+    from rundial.integrations.keras import RundialKerasCallback
     from rundial.integrations.lightning import RundialLogger
     from rundial.integrations.pytorch import unwatch, watch
     from rundial.integrations.transformers import RundialCallback
@@ -30,7 +32,7 @@ _PLACES = {
 }
 """The module of each name and the extra of pyproject.toml that brings its framework."""
 
-__all__ = ["RundialCallback", "RundialLogger", "RundialTracker", "unwatch", "watch"]
+__all__ = ["RundialCallback", "RundialKerasCallback", "RundialLogger", "RundialTracker", "unwatch", "watch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,9 @@ export interface Run {
   jobType: string | null;
   tags: string[];
   notes: string | null;
+  path: string;
+  alias: string | null;
+  primaryMetric: PrimaryMetric | null;
   config: Record<string, unknown>;
   summary: Record<string, unknown>;
   lastStep: number | null;
@@ -24,6 +27,14 @@ export interface Run {
   startedAtMs: number;
   updatedAtMs: number;
   finishedAtMs: number | null;
+}
+
+/** The metric that stands for a run, and its best value so far. */
+export interface PrimaryMetric {
+  name: string;
+  mode: "max" | "min";
+  value: number | null;
+  step: number | null;
 }
 
 export interface Attempt {
@@ -46,6 +57,7 @@ export interface Attempt {
 
 export interface RunDetail extends Run {
   attempts: Attempt[];
+  environment: Record<string, unknown>;
   traceback: string | null;
   nonFinite: Record<string, number>;
 }

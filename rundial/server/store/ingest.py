@@ -161,10 +161,12 @@ class _Work:
             primary_mode,
             best_value,
             best_step,
+            self.stage,
         ) = known
         self.primary: tuple[str, str] | None = (primary_name, primary_mode) if primary_name is not None else None
         self.best: tuple[float, int] | None = (best_value, best_step) if best_value is not None else None
         self.best_changed = False
+        self._known_stage = self.stage
         self.kinds: set[str] = set()
         self.accepted = self.duplicate = self.points = 0
         self.rejected: list[Bad] = []
@@ -210,6 +212,7 @@ class _Work:
         self.run_changed = True
         if self.primary is not None:
             self._find_best(batch.metrics, *self.primary)
+        self._find_stages(batch.metrics)
         if batch.max_step is not None and (self.last_step is None or batch.max_step > self.last_step):
             self.last_step = batch.max_step
 
@@ -247,6 +250,14 @@ class _Work:
         if self.primary != (clean_key(name), mode):
             self.primary, self.best = (clean_key(name), mode), None
             self.best_changed = True
+
+    def _find_stages(self, metrics: list[Metrics]) -> None:
+        """Mark where a stage begins."""
+        for record in metrics:
+            stage = record.stage
+            if stage is not None and stage != self.stage:
+                self.stage = stage
+                self._take_marker(Marker(record.time_ns, "stage", stage, record.step))
 
     def _find_best(self, metrics: list[Metrics], name: str, mode: str) -> None:
         """Keep the best value of the primary metric and where it was; of equal ones the first."""
@@ -366,6 +377,8 @@ class _Work:
                 " WHERE run_id = ?",
                 (self.status, self.last_step, self.points, self.marker_count, self.now, self.run_id),
             )
+        if self.stage != self._known_stage:
+            self.db.execute("UPDATE runs SET last_stage = ? WHERE run_id = ?", (self.stage, self.run_id))
         if self.best_changed:
             self.db.execute(
                 "UPDATE runs SET primary_name = ?, primary_mode = ?, best_value = ?, best_step = ? WHERE run_id = ?",
@@ -421,7 +434,7 @@ def _known(db: sqlite3.Connection, stream: str) -> Any:
     return db.execute(
         "SELECT s.run_id, s.next_seq, s.part, s.status, s.started_ms,"
         " r.workspace_id, r.project_id, r.status, r.last_step, r.markers,"
-        " r.primary_name, r.primary_mode, r.best_value, r.best_step"
+        " r.primary_name, r.primary_mode, r.best_value, r.best_step, r.last_stage"
         " FROM streams s JOIN runs r ON r.run_id = s.run_id WHERE s.stream = ?",
         (stream,),
     ).fetchone()

@@ -82,7 +82,8 @@ CREATE TABLE runs (
     primary_name TEXT,
     primary_mode TEXT,
     best_value DOUBLE PRECISION,
-    best_step BIGINT
+    best_step BIGINT,
+    last_stage TEXT
 );
 CREATE INDEX runs_by_project ON runs (project_id, started_ms, run_id);
 CREATE TABLE streams (

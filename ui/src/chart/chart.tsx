@@ -122,8 +122,9 @@ function sceneOf(metric: string, { store, runs, markers }: ChartContext, x: XAxi
     for (const marker of markers.get(runId) ?? []) {
       const bad = marker.kind === "non_finite";
       if (bad && marker.name !== metric) continue;
+      const stage = marker.kind === "stage" ? marker.name : null;
       const at = { step: marker.step, relative: (marker.timeMs - run.startedAtMs) / 1000, wall: marker.timeMs / 1000 }[x];
-      if (at !== null) placed.push({ x: at, marker, bad });
+      if (at !== null) placed.push({ x: at, marker, bad, stage });
     }
   }
   return { strokes, markers: placed };

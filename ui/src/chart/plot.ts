@@ -18,6 +18,8 @@ export interface PlacedMarker {
   x: number;
   marker: Marker;
   bad: boolean;
+  /** The name of the stage that begins here, null for every other marker. */
+  stage: string | null;
 }
 
 export interface Scene {
@@ -309,10 +311,25 @@ function fillBand(ctx: CanvasRenderingContext2D, project: Projection, line: Line
   }
 }
 
-function drawMarker(u: uPlot, { x, bad }: PlacedMarker): void {
+/** A stage begins: a dashed line over the whole height, so that buckets of a run can be told apart. */
+function drawStage(u: uPlot, left: number): void {
+  const { ctx, bbox } = u;
+  ctx.save();
+  ctx.beginPath();
+  ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
+  ctx.moveTo(left, bbox.top);
+  ctx.lineTo(left, bbox.top + bbox.height);
+  ctx.lineWidth = devicePixelRatio;
+  ctx.strokeStyle = token("line");
+  ctx.stroke();
+  ctx.restore();
+}
+
+function drawMarker(u: uPlot, { x, bad, stage }: PlacedMarker): void {
   const { ctx, bbox } = u;
   const left = u.valToPos(x, "x", true);
   if (left < bbox.left || left > bbox.left + bbox.width) return;
+  if (stage !== null) return drawStage(u, left);
   const size = (bad ? 5 : 4) * devicePixelRatio;
   const bottom = bbox.top + bbox.height - devicePixelRatio;
   ctx.save();

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import type { Attempt, Marker, RunDetail } from "../../api";
+import type { Attempt, Marker, PrimaryMetric, RunDetail } from "../../api";
 import { markerText } from "../../chart/chart";
 import { clock, dateTime, flattened, number, plain } from "../../format";
 import { Copyable } from "../../parts/notice";
@@ -21,6 +21,7 @@ export function Overview({ run, markers }: { run: RunDetail; markers: readonly M
       <div>
         <Values title="Config" values={run.config} words={plain} />
         <Values title="Summary" values={run.summary} words={rounded} />
+        {Object.keys(run.environment).length > 0 && <Values title="Environment" values={run.environment} words={plain} />}
       </div>
     </div>
   );
@@ -38,15 +39,43 @@ function Facts({ run }: { run: RunDetail }) {
         <Fact name="Started">{dateTime(run.startedAtMs)}</Fact>
         {run.finishedAtMs && <Fact name="Finished">{dateTime(run.finishedAtMs)}</Fact>}
         <Fact name="Points">{run.points.toLocaleString("en-US")}</Fact>
+        {run.primaryMetric && <Fact name="Primary metric"><Primary metric={run.primaryMetric} /></Fact>}
+        {run.path && <Fact name="Path">{run.path}</Fact>}
+        {run.alias && <Fact name="Alias">{run.alias}</Fact>}
         {run.group && <Fact name="Group">{run.group}</Fact>}
         {run.jobType && <Fact name="Job type">{run.jobType}</Fact>}
         {run.tags.length > 0 && <Fact name="Tags">{run.tags.join(", ")}</Fact>}
         {run.notes && <Fact name="Notes">{run.notes}</Fact>}
+        <Origin system={run.attempts.at(-1)?.system ?? {}} />
         {Object.entries(run.nonFinite).map(([key, times]) => (
           <Fact key={key} name="Not finite">{key}, {times} ×</Fact>
         ))}
       </dl>
     </section>
+  );
+}
+
+function Primary({ metric: { name, mode, value, step } }: { metric: PrimaryMetric }) {
+  const where = step === null ? "" : ` at step ${step.toLocaleString("en-US")}`;
+  return <>{mode} of <span class="code">{name}</span>{value !== null && <>: <b title={String(value)}>{number(value)}</b>{where}</>}</>;
+}
+
+/** Where the newest attempt came from: its command, folder and commit. */
+function Origin({ system }: { system: Record<string, unknown> }) {
+  const git = (system.git ?? {}) as Record<string, unknown>;
+  const { branch, remote } = git;
+  return (
+    <>
+      {typeof system.command === "string" && <Fact name="Command"><span class="code">{system.command}</span></Fact>}
+      {typeof system.directory === "string" && <Fact name="Directory"><span class="code">{system.directory}</span></Fact>}
+      {typeof git.commit === "string" && (
+        <Fact name="Commit">
+          <Copyable text={git.commit} />
+          {typeof branch === "string" && <> on {branch}</>}
+        </Fact>
+      )}
+      {typeof remote === "string" && <Fact name="Repository"><span class="code">{remote}</span></Fact>}
+    </>
   );
 }
 

@@ -18,7 +18,8 @@ export function primaryColumns(runs: Iterable<Run>): string[] {
   const counts = new Map<string, number>();
   for (const run of runs) {
     for (const [name, value] of Object.entries(run.summary)) {
-      if (typeof value === "number") counts.set(name, (counts.get(name) ?? 0) + 1);
+      // The best value of the primary metric has a column of its own.
+      if (typeof value === "number" && !name.startsWith("best_metric_")) counts.set(name, (counts.get(name) ?? 0) + 1);
     }
   }
   const rank = (name: string) => (/^(val|eval|test)/.test(name) ? 0 : name.startsWith("system/") ? 2 : 1);
@@ -36,9 +37,10 @@ export function sortText({ column, descending }: Sort): string {
   return (descending ? "-" : "+") + column;
 }
 
-const FACTS = new Map<string, (run: Run) => number | string>([
+const FACTS = new Map<string, (run: Run) => number | string | null>([
   ["status", (run) => run.status],
   ["name", (run) => run.runName.toLowerCase()],
+  ["best", (run) => run.primaryMetric?.value ?? null],
   ["time", (run) => (run.finishedAtMs ?? Date.now()) - run.startedAtMs],
 ]);
 
@@ -64,6 +66,6 @@ export function sorted(runs: Run[], sort: Sort | null): Run[] {
 
 export function matchesRun(run: Run, text: string): boolean {
   const needle = text.trim().toLowerCase();
-  const words = [run.runName, run.runId, run.status, run.group ?? "", ...run.tags];
+  const words = [run.runName, run.runId, run.status, run.group ?? "", run.alias ?? "", run.path, ...run.tags];
   return !needle || words.some((word) => word.toLowerCase().includes(needle));
 }

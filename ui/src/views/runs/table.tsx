@@ -1,5 +1,5 @@
 import type { Signal } from "@preact/signals";
-import type { Run } from "../../api";
+import type { PrimaryMetric, Run } from "../../api";
 import { runColor } from "../../colors";
 import { narrow } from "../../format";
 import { Status } from "../../parts/status";
@@ -19,6 +19,7 @@ interface TableProps {
 
 export function RunsTable({ rows, columns, sort, visible, hovered, onSort, onToggle }: TableProps) {
   const head = { sort, onSort };
+  const best = rows.some((run) => run.primaryMetric);
   return (
     <table class="rows runs">
       <thead>
@@ -27,12 +28,13 @@ export function RunsTable({ rows, columns, sort, visible, hovered, onSort, onTog
           <Head column="name" words="Name" {...head} />
           <Head column="status" words="Status" {...head} />
           <Head column="time" words="Time" figure {...head} />
+          {best && <Head column="best" words="Best" figure {...head} />}
           {columns.map((name) => <Head key={name} column={`m:${name}`} words={name} figure {...head} />)}
         </tr>
       </thead>
       <tbody>
         {rows.map((run) => (
-          <Row key={run.runId} run={run} columns={columns} shown={visible.has(run.runId)} hovered={hovered} onToggle={onToggle} />
+          <Row key={run.runId} run={run} best={best} columns={columns} shown={visible.has(run.runId)} hovered={hovered} onToggle={onToggle} />
         ))}
       </tbody>
     </table>
@@ -62,13 +64,14 @@ function Head({ column, words, figure, sort, onSort }: HeadProps) {
 
 interface RowProps {
   run: Run;
+  best: boolean;
   columns: string[];
   shown: boolean;
   hovered: Signal<string | null>;
   onToggle(runId: string): void;
 }
 
-function Row({ run, columns, shown, hovered, onToggle }: RowProps) {
+function Row({ run, best, columns, shown, hovered, onToggle }: RowProps) {
   return (
     <tr
       class={hovered.value === run.runId ? "hovered" : ""}
@@ -83,12 +86,23 @@ function Row({ run, columns, shown, hovered, onToggle }: RowProps) {
           <i class={shown ? "dot" : "dot off"} />
         </button>
       </td>
-      <td class="name"><a href={link("runs", run.runId)} title={run.runName}>{run.runName}</a></td>
+      <td class="name">
+        <a href={link("runs", run.runId)} title={run.path ? `${run.path}/${run.runName}` : run.runName}>{run.runName}</a>
+        {run.alias && <span class="alias" title="Alias">{run.alias}</span>}
+      </td>
       <td class="status-cell"><Status status={run.status} /></td>
       <td class="figure muted"><Lasted startMs={run.startedAtMs} endMs={run.finishedAtMs} /></td>
+      {best && <Best metric={run.primaryMetric} />}
       {columns.map((name) => <Cell key={name} value={own(run.summary, name)} />)}
     </tr>
   );
+}
+
+function Best({ metric }: { metric: PrimaryMetric | null }) {
+  if (!metric || metric.value === null) return <td class="figure muted">–</td>;
+  const where = metric.step === null ? "" : ` at step ${metric.step.toLocaleString("en-US")}`;
+  const words = `${metric.mode === "max" ? "Highest" : "Lowest"} ${metric.name}: ${metric.value}${where}`;
+  return <td class="figure" title={words}>{narrow(metric.value)}</td>;
 }
 
 function Cell({ value }: { value: unknown }) {
