@@ -1,0 +1,332 @@
+"""``wandb.sweep`` and ``wandb.agent``: hyper-parameter search on this machine, by as many agents as one likes."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from rundial.compat.wandb import _init, _sweep_store
+from rundial.compat.wandb._sweep_search import suggest
+from rundial.compat.wandb._sweep_space import nested, parameters_of
+from rundial.compat.wandb._sweep_store import Sweep, Trial
+from rundial.compat.wandb.errors import CommError, UsageError
+from rundial.compat.wandb.errors.term import termerror, termlog
+
+if TYPE_CHECKING:
+    from rundial.compat.wandb._run import Run
+
+PARAMETERS_VARIABLE = "WANDB_SWEEP_PARAM_PATH"
+METHODS = ("grid", "random", "bayes")
+FAILURES_AT_FIRST = 3
+"""An agent gives up when so many runs fail before any succeeds."""
+
+
+class Stopped(SystemExit):
+    """Raised by ``log`` in a run that ``early_terminate`` ends. As a SystemExit it passes ``except Exception``."""
+
+
+def sweep(
+    sweep: Mapping[str, Any] | Callable[[], Mapping[str, Any]],
+    entity: str | None = None,
+    project: str | None = None,
+    prior_runs: Sequence[str] | None = None,
+) -> str:
+    """Make a sweep; its id, for :func:`agent`. No server is needed.
+
+    Args:
+        sweep: ``method``, ``parameters``, and ``metric``, ``early_terminate``, ``run_cap``, ``name`` if wanted.
+        entity, project: of its runs; otherwise those in ``sweep``, or those of the environment.
+        prior_runs: taken, without effect.
+
+    Raises:
+        UsageError: another method, parameters that say nothing, ``bayes`` or ``early_terminate`` without a metric.
+    """
+    config = dict(sweep() if callable(sweep) else sweep)
+    method = config.get("method")
+    if method not in METHODS:
+        raise UsageError(f"a sweep's method must be one of {', '.join(METHODS)}, not {method!r}.")
+    parameters = parameters_of(config.get("parameters"))
+    if method == "grid":
+        suggest("grid", parameters, [], [])
+    if (method == "bayes" or config.get("early_terminate")) and not (config.get("metric") or {}).get("name"):
+        raise UsageError("bayes and early_terminate need the metric: {'name': 'loss', 'goal': 'minimize'}.")
+    known = _init.global_settings.copy()
+    known.update(_init.from_environment())
+    found = Sweep(
+        _init.generate_id(),
+        str(project or config.get("project") or known.project or ""),
+        str(entity or config.get("entity") or known.entity or ""),
+        msgspec.json.decode(msgspec.json.encode(config, enc_hook=str)),
+    )
+    _sweep_store.create(found)
+    termlog(f"Created sweep with ID: {found.sweep_id}")
+    return found.sweep_id
+
+
+def agent(
+    sweep_id: str,
+    function: Callable[[], Any] | None = None,
+    entity: str | None = None,
+    project: str | None = None,
+    count: int | None = None,
+    forward_signals: bool = False,
+) -> None:
+    """Run the trials of a sweep, one after another, until it is exhausted.
+
+    Args:
+        sweep_id: of :func:`sweep`; ``entity/project/id`` will do.
+        function: called for each trial; it calls ``wandb.init``. Left out, the sweep's ``program`` is started.
+        entity, project: of the runs; left out, the sweep's.
+        count: the most trials.
+
+    Raises:
+        CommError: there is no such sweep on this machine.
+        UsageError: neither a function nor a program.
+    """
+    sweep_id = sweep_id.strip("/").rpartition("/")[2]
+    done = failed = 0
+    while count is None or done < count:
+        taken = _take(sweep_id)
+        if taken is None:
+            break
+        found, trial = taken
+        done += 1
+        termlog(f"Agent Starting Run: {trial.run_id} with config: {trial.params}")
+        if function is not None:
+            state = _call(function, found, trial, project or found.project, entity or found.entity)
+        else:
+            from rundial.compat.wandb._sweep_command import start
+
+            state = start(found, trial, project or found.project, entity or found.entity)
+        _settle(sweep_id, trial.run_id, state)
+        failed = failed + 1 if state == "failed" and failed == done - 1 else failed
+        if failed == done == FAILURES_AT_FIRST:
+            termerror(f"The first {failed} runs of the sweep failed; the agent stops.")
+            break
+
+
+def _take(sweep_id: str) -> tuple[Sweep, Trial] | None:
+    """The next trial, noted as running; None when there is none."""
+    with _sweep_store.changing(sweep_id) as found:
+        cap = found.config.get("run_cap")
+        if found.state != "RUNNING" or (cap is not None and len(found.trials) >= int(cap)):
+            return None
+        parameters = parameters_of(found.config["parameters"])
+        sign = sign_of(found)
+        results = [(it.point, sign * it.metric) for it in found.trials if it.metric is not None]
+        finite = [(point, value) for point, value in results if math.isfinite(value)]
+        point = suggest(found.config["method"], parameters, [it.point for it in found.trials], finite)
+        if point is None:
+            found.state = "FINISHED"
+            return None
+        params = nested(parameters, [parameter.at(unit) for parameter, unit in zip(parameters, point)])
+        trial = Trial(_init.generate_id(), point, params)
+        found.trials.append(trial)
+        return found, trial
+
+
+def sign_of(found: Sweep) -> int:
+    """1 when the metric is to be small, -1 when large."""
+    return -1 if str((found.config.get("metric") or {}).get("goal", "minimize")).startswith("max") else 1
+
+
+def _settle(sweep_id: str, run_id: str, state: str) -> None:
+    with _sweep_store.changing(sweep_id) as found:
+        trial = found.trial(run_id)
+        if trial is not None and trial.state == "running":
+            trial.state = state
+
+
+@contextmanager
+def _settings(**values: Any) -> Iterator[None]:
+    """Settings for what is begun inside the block."""
+    before = dict(_init.global_settings.__dict__)
+    _init.global_settings.update({name: value for name, value in values.items() if value})
+    try:
+        yield
+    finally:
+        _init.global_settings.__dict__.clear()
+        _init.global_settings.__dict__.update(before)
+
+
+def _call(function: Callable[[], Any], found: Sweep, trial: Trial, project: str, entity: str) -> str:
+    package: Any = sys.modules["rundial.compat.wandb"]
+    if package.run is not None:
+        package.run.finish()
+    with _settings(
+        sweep_id=found.sweep_id, sweep_config=trial.params, run_id=trial.run_id, project=project, entity=entity
+    ):
+        try:
+            function()
+        except Stopped:
+            state = "stopped"
+        except Exception:  # noqa: BLE001 - one trial that fails is no reason not to try the others
+            termerror(f"Run {trial.run_id} errored:\n{traceback.format_exc()}")
+            state = "failed"
+        else:
+            state = "finished"
+        finally:
+            if package.run is not None:
+                package.run.finish(1 if sys.exc_info()[0] is not None else 0)
+    return state
+
+
+# -- in the run --------------------------------------------------------------------------------------------------------
+
+
+def parameters_from_environment() -> dict[str, Any]:
+    """The parameters that an agent chose for this process; empty without one."""
+    path = os.environ.get(PARAMETERS_VARIABLE)
+    if not path:
+        return {}
+    document = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Any])
+    return {name: value["value"] for name, value in document.items()}
+
+
+def joined(run: Run) -> None:
+    """A run of a sweep has begun: note what becomes of its metric, and end it when it is hopeless.
+
+    Called by ``init`` for every run whose settings have a ``sweep_id``.
+    """
+    sweep_id = str(run.sweep_id)
+    chosen = parameters_from_environment()
+    if chosen:
+        run.config.update_locked(chosen)
+    run.sink.update_config({"_wandb": {"sweep": sweep_id}})
+    try:
+        found = _sweep_store.read(sweep_id)
+    except CommError:
+        return  # another machine's sweep: the parameters have come with the environment
+    metric = (found.config.get("metric") or {}).get("name")
+    if found.trial(run.id) is None or not metric:
+        return
+    bands = bands_of(found.config.get("early_terminate"))
+    log, leave = run.log, run._on_finish
+    best = math.inf
+    calls = 0
+
+    def watched(data: Any = None, *args: Any, **kwargs: Any) -> None:
+        nonlocal best, calls
+        log(data, *args, **kwargs)
+        value = _number(data.get(metric)) if isinstance(data, Mapping) else None
+        if value is None:
+            return
+        calls += 1
+        best = min(best, sign_of(found) * value)
+        if calls in bands and _is_hopeless(sweep_id, run.id, bands.index(calls), best, found):
+            termlog(f"Run {run.id} is stopped early: {metric} is not among the best after {calls} steps.")
+            raise Stopped(0)
+
+    def ended(run: Run) -> None:
+        value = _number(run.summary.get(metric))
+        with _sweep_store.changing(sweep_id) as now:
+            trial = now.trial(run.id)
+            if trial is not None:
+                trial.metric = value
+        leave(run)
+
+    if bands:
+        run.log = watched  # type: ignore[method-assign]
+    run._on_finish = ended
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, Mapping):  # what define_metric(summary=...) keeps
+        value = next(iter(value.values()), None)
+    try:
+        return None if value is None or isinstance(value, str) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def bands_of(early: Any) -> list[int]:
+    """After how many values of the metric hyperband looks at a run.
+
+    Args:
+        early: ``{"type": "hyperband", "min_iter": 3, "eta": 3}``, or with ``max_iter`` and ``s``.
+
+    Raises:
+        UsageError: another type.
+    """
+    if not early:
+        return []
+    if early.get("type", "hyperband") != "hyperband":
+        raise UsageError(f"early_terminate knows the type hyperband, not {early.get('type')!r}.")
+    eta = float(early.get("eta", 3))
+    if "max_iter" in early:
+        count = int(early.get("s", 3))
+        bands = [int(early["max_iter"] / eta**power) for power in range(count, 0, -1)]
+    else:
+        bands = [int(early.get("min_iter", 1) * eta**power) for power in range(20)]
+    return sorted({band for band in bands if band >= 1})
+
+
+def _is_hopeless(sweep_id: str, run_id: str, band: int, best: float, found: Sweep) -> bool:
+    """Note how good a run was at a band, and whether it is outside the best part of all that came to it."""
+    eta = float(found.config["early_terminate"].get("eta", 3))
+    with _sweep_store.changing(sweep_id) as now:
+        trial = now.trial(run_id)
+        if trial is not None:
+            trial.bands[str(band)] = best
+        values = sorted(it.bands[str(band)] for it in now.trials if str(band) in it.bands)
+        hopeless = len(values) > 1 and best > values[max(int(len(values) / eta), 1) - 1]
+        if hopeless and trial is not None:
+            trial.state = "stopped"
+        return hopeless
+
+
+class ApiSweep:
+    """A sweep as ``Api`` gives it."""
+
+    def __init__(self, api: Any, sweep_id: str) -> None:
+        self._api = api
+        self._found = _sweep_store.read(sweep_id)
+        self.id = sweep_id
+        self.config = self._found.config
+        self.name = str(self.config.get("name") or sweep_id)
+        self.project = self._found.project
+        self.entity = self._found.entity
+
+    @property
+    def state(self) -> str:
+        """``RUNNING`` or ``FINISHED``."""
+        return _sweep_store.read(self.id).state
+
+    @property
+    def runs(self) -> list[Any]:
+        """Its runs, as far as the server has them."""
+        known = {trial.run_id for trial in _sweep_store.read(self.id).trials}
+        return [run for run in self._api.runs(self.project or None) if run.id in known]
+
+    @property
+    def order(self) -> str:
+        """By which its runs are ordered, the best first."""
+        metric = self.config.get("metric") or {}
+        return f"{'-' if sign_of(self._found) < 0 else '+'}summary_metrics.{metric.get('name', '_step')}"
+
+    def best_run(self, order: str | None = None) -> Any:
+        """The first of its runs by ``order``; None without one."""
+        from rundial.compat.wandb._api_filters import ordered
+
+        documents = ordered([run._document for run in self.runs], order or self.order)
+        return self._api._run_by_id(documents[0]["runId"]) if documents else None
+
+    @property
+    def expected_run_count(self) -> int | None:
+        """How many runs a grid has; None for other methods."""
+        from rundial.compat.wandb._sweep_space import grid
+
+        if self.config.get("method") != "grid":
+            return None
+        return sum(1 for _ in grid(parameters_of(self.config["parameters"])))
+
+    def __repr__(self) -> str:
+        return f"<Sweep {'/'.join(part for part in (self.entity, self.project, self.id) if part)} ({self.state})>"

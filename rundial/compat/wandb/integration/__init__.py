@@ -1,0 +1,7 @@
+"""Callbacks for frameworks, by W&B's names. Each module imports its framework."""
+
+from __future__ import annotations
+
+from rundial.compat.wandb import _submodules
+
+__getattr__ = _submodules.of(__name__)

@@ -1,0 +1,7 @@
+"""TensorBoard's writers, by the older name."""
+
+from __future__ import annotations
+
+from rundial.compat.wandb.tensorboard import log, patch, unpatch
+
+__all__ = ["log", "patch", "unpatch"]
