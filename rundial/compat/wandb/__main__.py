@@ -1,4 +1,4 @@
-"""``python -m rundial.compat.wandb``: run a script for W&B, an agent or a sweep; ``--table`` prints what is supported."""
+"""``python -m rundial.compat.wandb``: run a script for W&B, an agent or a sweep; ``--table`` says what there is."""
 
 from __future__ import annotations
 

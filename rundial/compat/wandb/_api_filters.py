@@ -33,7 +33,7 @@ def iso(milliseconds: Any) -> str:
 
 def state_of(run: Mapping[str, Any]) -> str:
     """``running``, ``finished``, ``failed``, ``crashed`` or ``killed``."""
-    return STATES.get(run["status"], run["status"])
+    return STATES.get(run["status"], str(run["status"]))
 
 
 def value_of(run: Mapping[str, Any], key: str) -> Any:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rundial.compat.wandb import _server
+from rundial.compat.wandb._api_file import File, media_path
 from rundial.compat.wandb._api_filters import iso, state_of
 from rundial.compat.wandb.errors import CommError, UnsupportedSymbol
 from rundial.http import Json, route
@@ -194,7 +194,7 @@ class ApiRun:
             row = rows.setdefault(item["step"], {"_step": item["step"], "_timestamp": moment})
             row[item["key"]] = {
                 "_type": _MEDIA_TYPES.get(item["mediaType"], item["mediaType"]),
-                "path": _media_path(item),
+                "path": media_path(item),
                 "sha256": item["sha256"],
                 "size": item["sizeBytes"],
                 **{name: item[name] for name in ("caption", "width", "height") if item.get(name) is not None},
@@ -289,7 +289,7 @@ class ApiRun:
                 path = str(whole.metadata.get("path") or next(iter(whole.manifest.entries)))
                 found.setdefault(path, File(self, path, whole.size, artifact=whole))
         for item in self._media():
-            path = _media_path(item)
+            path = media_path(item)
             found[path] = File(self, path, item["sizeBytes"], media_id=item["mediaId"])
         return [
             file
@@ -343,7 +343,10 @@ class ApiRun:
                 if name in changed:
                     old = before[name]
                     values = {k: v for k, v in now[name].items() if k not in old or old[k] != v}
-                    _ = run.update_config(values) if name == "config" else run.summary.update(values)
+                    if name == "config":
+                        run.update_config(values)
+                    else:
+                        run.summary.update(values)
             if "name" in changed:
                 run.rename(self.name)
             if "tags" in changed:
@@ -375,72 +378,3 @@ class ApiRun:
 
     def __repr__(self) -> str:
         return f"<Run {'/'.join(part for part in self.path if part)} ({self.state})>"
-
-
-def _media_path(item: Json) -> str:
-    import mimetypes
-
-    suffix = {"table": ".table.json"}.get(item["mediaType"]) or mimetypes.guess_extension(item["contentType"]) or ""
-    number = f"_{item['index']}" if item.get("index") else ""
-    return f"media/{item['mediaType']}/{item['key']}_{item['step']}{number}{suffix}"
-
-
-class File:
-    """A file of a run."""
-
-    def __init__(
-        self, run: ApiRun, name: str, size: int, artifact: Artifact | None = None, media_id: str | None = None
-    ) -> None:
-        self.name = name
-        self.size = size
-        self._run = run
-        self._artifact = artifact
-        self._media_id = media_id
-
-    @property
-    def path_uri(self) -> str:
-        """Where it lies; an empty text, for a file of a server has no public place."""
-        return ""
-
-    def download(self, root: str = ".", replace: bool = False, exist_ok: bool = False, api: Any = None) -> Any:
-        """Bring it here, below ``root``, and open it to be read.
-
-        Args:
-            replace: whether a file that is there is replaced.
-            exist_ok: whether one that is there will do.
-
-        Raises:
-            ValueError: one is there, and neither is said.
-            CommError: the server does not answer.
-        """
-        place = Path(root) / self.name
-        if place.exists() and not replace:
-            if exist_ok:
-                return place.open()
-            raise ValueError(f"File {self.name!r} already exists. Pass replace=True or exist_ok=True.")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if self._artifact is not None:
-            inside = next(iter(self._artifact.manifest.entries))
-            version = self._artifact.stored()
-            fetched = version.get_path(inside, place.parent)
-            if fetched != place:
-                fetched.replace(place)
-        else:
-            place.write_bytes(self._content())
-        return place.open()
-
-    def _content(self) -> bytes:
-        import requests
-
-        client = self._run._api.client
-        address = client.endpoint + "/api/v1" + route("runs", self._run.id, "media", str(self._media_id))
-        headers = {"authorization": f"Bearer {client.api_key}"} if client.api_key else {}
-        try:
-            answer = requests.get(address, headers=headers, timeout=60, allow_redirects=False)
-            answer.raise_for_status()
-        except requests.RequestException as error:
-            raise CommError(f"{self.name} could not be fetched: {error}", error) from error
-        return answer.content
-
-    def __repr__(self) -> str:
-        return f"<File {self.name} ({self.size} bytes)>"

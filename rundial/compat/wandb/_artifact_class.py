@@ -468,9 +468,9 @@ class Artifact:
     def verify(self, root: str | None = None) -> None:
         """Compare a folder with the artifact. Raises :class:`ValueError` for a file too many, missing or different."""
         folder = Path(root) if root is not None else self.default_root()
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.relative_to(folder).as_posix() not in self._entries:
-                raise ValueError(f"Found file {path} which is not a member of artifact {self.name}")
+        for place in sorted(folder.rglob("*")):
+            if place.is_file() and place.relative_to(folder).as_posix() not in self._entries:
+                raise ValueError(f"Found file {place} which is not a member of artifact {self.name}")
         for path, entry in self._entries.items():
             wanted = entry.content_sha256()
             if wanted is None:

@@ -25,8 +25,9 @@ _TYPES: dict[str, tuple[str, Any]] = {
     "object3d": ("object3D-file", Object3D),
 }
 """Media by their kind: what the file calls them, and the class that reads them back."""
-_SUFFIXES = (".table.json", ".joined-table.json", ".partitioned-table.json", ".classes.json") + tuple(
-    f".{name}.json" for name, _ in _TYPES.values()
+_SUFFIXES = tuple(
+    f".{name}.json"
+    for name in ("table", "joined-table", "partitioned-table", "classes", *(name for name, _ in _TYPES.values()))
 )
 
 

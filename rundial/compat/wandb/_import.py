@@ -14,6 +14,7 @@ from rundial import runs
 from rundial.compat.wandb._datastore import Damaged, Message, inner, integer, message, records, text, texts
 from rundial.diagnostics import warn
 from rundial.errors import RundialError
+from rundial.events import SYSTEM_PREFIX, RunStatus
 
 _HISTORY, _SUMMARY, _OUTPUT, _CONFIG, _FILES, _STATS, _ARTIFACT, _ALERT, _OUTPUT_RAW = 2, 3, 4, 5, 6, 7, 8, 10, 13
 _RUN, _EXIT = 17, 18
@@ -111,8 +112,8 @@ def _start(begun: Message) -> dict[str, Any]:
     }
 
 
-def _replay(run: runs.Run, path: Path, folder: Path, found: Imported) -> runs.RunStatus:
-    status: runs.RunStatus = "crashed"
+def _replay(run: runs.Run, path: Path, folder: Path, found: Imported) -> RunStatus:
+    status: RunStatus = "crashed"
     summary: dict[str, Any] = {}
     for record, damage in _whole_records(path):
         if damage is not None:
@@ -147,7 +148,9 @@ def _items(fields: Message, number: int) -> dict[str, Any]:
     Args:
         fields: the message; for the configuration in a run's record the number is that of the configuration.
     """
-    messages = [item for part in inner(fields, number) for item in inner(part, 1)] if number == 4 else inner(fields, number)
+    messages = (
+        [item for part in inner(fields, number) for item in inner(part, 1)] if number == 4 else inner(fields, number)
+    )
     values: dict[str, Any] = {}
     for item in messages:
         keys = texts(item, 2) or [text(item, 1)]
@@ -191,7 +194,11 @@ def _flat(values: dict[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
 
 def _number(value: Any) -> Any:
     """W&B writes what is not finite as text."""
-    return {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(value, value) if isinstance(value, str) else value
+    return (
+        {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}.get(value, value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _media(value: dict[str, Any], folder: Path) -> list[Any]:
@@ -239,11 +246,11 @@ def _log_line(run: runs.Run, output: Message, found: Imported) -> None:
 
 
 def _log_stats(run: runs.Run, stats: Message) -> None:
-    from rundial.events import SYSTEM_PREFIX
-
     moment = inner(stats, 2)
     seconds = integer(moment[0], 1) if moment else 0
-    values = {SYSTEM_PREFIX + text(item, 1): json.loads(text(item, 16) or text(item, 2) or "null") for item in inner(stats, 3)}
+    values = {
+        SYSTEM_PREFIX + text(item, 1): json.loads(text(item, 16) or text(item, 2) or "null") for item in inner(stats, 3)
+    }
     numbers = {key: value for key, value in values.items() if isinstance(value, (int, float))}
     if numbers and seconds:
         run.log(numbers, step=seconds, time_ms=seconds * 1000)
@@ -256,8 +263,8 @@ def _log_artifact(run: runs.Run, artifact: Message, found: Imported) -> None:
 
     pipeline = run._opened
     name = text(artifact, 5)
-    if pipeline is None or name.startswith("run-") or not integer(artifact, 9):
-        return  # tables that were logged, which are media here
+    if pipeline is None or text(artifact, 4) == "run_table" or text(artifact, 4).startswith("wandb-"):
+        return  # tables that were logged, which are media here, and W&B's own
     job = Job(
         clean_name(name),
         type=text(artifact, 4) or None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from rundial.compat.wandb import _init, _sweep_store
+from rundial.compat.wandb._settings import from_environment
 from rundial.compat.wandb._sweep_search import suggest
 from rundial.compat.wandb._sweep_space import nested, parameters_of
 from rundial.compat.wandb._sweep_store import Sweep, Trial
@@ -59,7 +60,7 @@ def sweep(
     if (method == "bayes" or config.get("early_terminate")) and not (config.get("metric") or {}).get("name"):
         raise UsageError("bayes and early_terminate need the metric: {'name': 'loss', 'goal': 'minimize'}.")
     known = _init.global_settings.copy()
-    known.update(_init.from_environment())
+    known.update(from_environment())
     found = Sweep(
         _init.generate_id(),
         str(project or config.get("project") or known.project or ""),

@@ -136,3 +136,11 @@ def test_python_m_without_a_script_says_how(tmp_path: Path) -> None:
             [sys.executable, "-m", "rundial.compat.wandb", *words], capture_output=True, text=True, timeout=60
         )
         assert done.returncode == 2 and said in done.stdout + done.stderr
+
+
+def test_the_environment_variable_installs_at_the_start_of_python() -> None:
+    """``RUNDIAL_COMPAT=wandb`` through the file that stands in site-packages; without it nothing is imported."""
+    start = f"import site, sys; site.addsitedir({str(ROOT / 'rundial/compat')!r})\n"
+    assert run("-c", start + "print('rundial' in sys.modules)").strip() == "False"
+    said = run("-c", start + "import wandb; print(wandb.__name__)", RUNDIAL_COMPAT="wandb")
+    assert said.strip() == "rundial.compat.wandb"

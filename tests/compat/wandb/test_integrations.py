@@ -67,7 +67,7 @@ def by_global_step(server: ServerProcess, run_id: str, key: str) -> dict[int, di
 
 
 def test_transformers_callback_logs_what_the_trainer_logs(run_program: Program, server: ServerProcess) -> None:
-    """``report_to="wandb"``: every value of the Trainer's history, its arguments, the checkpoints of WANDB_LOG_MODEL."""
+    """``report_to="wandb"``: every value of the Trainer's history, its arguments, checkpoints as artifacts."""
     pytest.importorskip("transformers")
     said = run_program(
         """

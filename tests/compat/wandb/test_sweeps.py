@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -193,10 +194,8 @@ def test_programs_as_trials_by_two_agents_at_once(tmp_path: Path) -> None:
         "    assert f'--x={run.config.x}' in sys.argv, sys.argv\n"
     )
     file = tmp_path / "sweep.json"
-    file.write_text(
-        '{"method": "grid", "program": "%s", "metric": {"name": "loss"}, "parameters": {"x": {"values": [1,2,3,4]}}}'
-        % script
-    )
+    config = {"method": "grid", "program": str(script), "metric": {"name": "loss"}}
+    file.write_text(json.dumps({**config, "parameters": {"x": {"values": [1, 2, 3, 4]}}}))
     command = [sys.executable, "-m", "rundial.compat.wandb"]
     made = subprocess.run([*command, "sweep", str(file)], capture_output=True, text=True, timeout=60, check=True)
     sweep_id = made.stdout.strip()

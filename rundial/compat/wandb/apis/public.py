@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rundial.compat.wandb._api import Api, ArtifactCollection, ArtifactType, Project, Runs
+from rundial.compat.wandb._api_file import File
 from rundial.compat.wandb._api_run import ApiRun as Run
-from rundial.compat.wandb._api_run import File
 from rundial.compat.wandb._artifact_class import Artifact
 from rundial.compat.wandb._sweep import ApiSweep as Sweep
 

@@ -1,4 +1,5 @@
 """Alerts, and a run that is renamed on its way."""
+
 import wandb
 from wandb import AlertLevel
 

@@ -1,6 +1,6 @@
 """Runs as a data frame."""
-import pandas as pd
 
+import pandas as pd
 import wandb
 
 for number in range(3):
@@ -9,7 +9,10 @@ for number in range(3):
             run.log({"loss": number + 1 / (step + 1)})
 runs = wandb.Api().runs("export")
 frame = pd.DataFrame(
-    [{"name": run.name, **{k: v for k, v in run.summary._json_dict.items() if not k.startswith("_")}, **run.config} for run in runs]
+    [
+        {"name": run.name, **{k: v for k, v in run.summary._json_dict.items() if not k.startswith("_")}, **run.config}
+        for run in runs
+    ]
 )
 print(frame.sort_values("n").to_csv(index=False))
 run = next(iter(runs))

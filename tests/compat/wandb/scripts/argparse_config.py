@@ -1,4 +1,5 @@
 """Hyper-parameters from the command line."""
+
 import argparse
 
 import wandb

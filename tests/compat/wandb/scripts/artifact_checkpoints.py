@@ -1,4 +1,5 @@
 """A checkpoint for each epoch, the best one marked."""
+
 import pickle
 
 import wandb

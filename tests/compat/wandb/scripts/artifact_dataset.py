@@ -1,4 +1,5 @@
 """A dataset as an artifact."""
+
 import json
 import os
 

@@ -1,4 +1,5 @@
 """Three jobs that hand artifacts to one another."""
+
 import pathlib
 
 import wandb

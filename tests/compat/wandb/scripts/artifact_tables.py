@@ -1,4 +1,5 @@
 """Tables inside an artifact."""
+
 import wandb
 
 with wandb.init(project="artifact-tables") as run:

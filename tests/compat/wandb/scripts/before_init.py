@@ -1,4 +1,5 @@
 """What there is before a run."""
+
 import wandb
 
 print(wandb.run)

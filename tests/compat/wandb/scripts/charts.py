@@ -1,6 +1,6 @@
 """Charts of wandb.plot."""
-import numpy as np
 
+import numpy as np
 import wandb
 
 rng = np.random.default_rng(0)
@@ -15,7 +15,9 @@ with wandb.init(project="charts") as run:
             "bar": wandb.plot.bar(table, "label", "y", title="bar"),
             "histogram": wandb.plot.histogram(table, "y"),
             "series": wandb.plot.line_series(xs=[0, 1, 2], ys=[[1, 2, 3], [3, 2, 1]], keys=["up", "down"]),
-            "confusion": wandb.plot.confusion_matrix(y_true=truth.tolist(), preds=scores.argmax(1).tolist(), class_names=labels),
+            "confusion": wandb.plot.confusion_matrix(
+                y_true=truth.tolist(), preds=scores.argmax(1).tolist(), class_names=labels
+            ),
             "roc": wandb.plot.roc_curve(truth, scores, labels=labels),
             "pr": wandb.plot.pr_curve(truth, scores, labels=labels),
         }

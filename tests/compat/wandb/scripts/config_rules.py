@@ -1,4 +1,5 @@
 """What a configuration lets one do, and what not."""
+
 import wandb
 from wandb.sdk.lib.config_util import ConfigError
 

@@ -1,4 +1,5 @@
 """Metrics over their own axis, with the best value in the summary."""
+
 import wandb
 
 run = wandb.init(project="define-metric")

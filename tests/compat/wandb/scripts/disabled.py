@@ -1,4 +1,5 @@
 """Switched off, a script runs as if nothing were there."""
+
 import wandb
 
 run = wandb.init(project="disabled", mode="disabled", config={"lr": 0.1})

@@ -1,7 +1,10 @@
 """Everything from environment variables."""
+
 import os
 
-os.environ.update(WANDB_PROJECT="from-env", WANDB_NAME="named", WANDB_TAGS="a,b", WANDB_NOTES="note", WANDB_RUN_GROUP="g")
+os.environ.update(
+    WANDB_PROJECT="from-env", WANDB_NAME="named", WANDB_TAGS="a,b", WANDB_NOTES="note", WANDB_RUN_GROUP="g"
+)
 import wandb
 
 run = wandb.init()

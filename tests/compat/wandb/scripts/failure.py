@@ -1,4 +1,5 @@
 """An exception ends the run and goes on to the caller."""
+
 import wandb
 
 try:

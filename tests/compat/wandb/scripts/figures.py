@@ -1,10 +1,10 @@
 """Figures of Matplotlib and Plotly."""
+
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import plotly.graph_objects as go
-
 import wandb
 
 with wandb.init(project="figures") as run:

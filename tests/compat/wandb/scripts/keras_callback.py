@@ -1,10 +1,10 @@
 """Keras with the metrics logger."""
+
 import os
 
 os.environ["KERAS_BACKEND"] = "torch"
 import keras
 import numpy as np
-
 import wandb
 from wandb.integration.keras import WandbMetricsLogger
 

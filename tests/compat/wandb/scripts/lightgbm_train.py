@@ -1,7 +1,7 @@
 """LightGBM with its callback and summary."""
+
 import lightgbm as lgb
 import numpy as np
-
 import wandb
 from wandb.integration.lightgbm import log_summary, wandb_callback
 

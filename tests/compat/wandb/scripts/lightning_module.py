@@ -1,12 +1,12 @@
 """A LightningModule with WandbLogger."""
+
 import warnings
 
 warnings.simplefilter("ignore")
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.loggers import WandbLogger
-
 import wandb
+from lightning.pytorch.loggers import WandbLogger
 
 
 class Regression(pl.LightningModule):
@@ -27,9 +27,16 @@ class Regression(pl.LightningModule):
 pl.seed_everything(0, verbose=False)
 logger = WandbLogger(project="lightning", name="tiny", save_dir=".")
 trainer = pl.Trainer(
-    max_epochs=2, logger=logger, log_every_n_steps=1, accelerator="cpu", enable_progress_bar=False,
-    enable_model_summary=False, enable_checkpointing=False,
+    max_epochs=2,
+    logger=logger,
+    log_every_n_steps=1,
+    accelerator="cpu",
+    enable_progress_bar=False,
+    enable_model_summary=False,
+    enable_checkpointing=False,
 )
 trainer.fit(Regression(), torch.utils.data.DataLoader(torch.randn(8, 3), batch_size=2))
-print(sorted(key for key in logger.experiment.summary.keys() if not key.startswith("_")), logger.experiment.config["lr"])
+print(
+    sorted(key for key in logger.experiment.summary.keys() if not key.startswith("_")), logger.experiment.config["lr"]
+)
 wandb.finish()

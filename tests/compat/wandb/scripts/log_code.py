@@ -1,4 +1,5 @@
 """The code of a run."""
+
 import os
 
 import wandb

@@ -1,4 +1,5 @@
 """Cross validation: a run for each fold, in one group."""
+
 import wandb
 
 scores = []

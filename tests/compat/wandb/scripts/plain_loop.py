@@ -1,4 +1,5 @@
 """A training loop that logs three numbers an epoch."""
+
 import random
 
 import wandb

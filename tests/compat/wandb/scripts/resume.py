@@ -1,4 +1,5 @@
 """A run that goes on where it was."""
+
 import wandb
 
 run_id = wandb.sdk.lib.runid.generate_id()

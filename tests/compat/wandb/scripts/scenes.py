@@ -1,8 +1,6 @@
 """Point clouds and molecules."""
-import io
 
 import numpy as np
-
 import wandb
 
 points = np.random.default_rng(0).random((50, 3))

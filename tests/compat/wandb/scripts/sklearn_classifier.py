@@ -1,12 +1,12 @@
 """A classifier with all its charts."""
+
 import warnings
 
 warnings.simplefilter("ignore")
+import wandb
 from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import train_test_split
-
-import wandb
 
 X, y = make_classification(120, 6, n_classes=3, n_informative=4, random_state=0)
 X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0)

@@ -1,11 +1,11 @@
 """Clusters."""
+
 import warnings
 
 warnings.simplefilter("ignore")
+import wandb
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
-
-import wandb
 
 X, _ = make_blobs(60, random_state=0)
 with wandb.init(project="clusters") as run:

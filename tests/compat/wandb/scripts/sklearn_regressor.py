@@ -1,11 +1,11 @@
 """A regression, and a search over its regularisation by hand."""
+
 import warnings
 
 warnings.simplefilter("ignore")
+import wandb
 from sklearn.datasets import make_regression
 from sklearn.linear_model import Ridge
-
-import wandb
 
 X, y = make_regression(80, 4, noise=5, random_state=0)
 for alpha in (0.1, 1.0):

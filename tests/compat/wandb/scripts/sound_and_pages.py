@@ -1,6 +1,6 @@
 """Sounds and pages."""
-import numpy as np
 
+import numpy as np
 import wandb
 
 with wandb.init(project="media") as run:

@@ -1,4 +1,5 @@
 """Own steps, rows in parts, nested values."""
+
 import wandb
 
 run = wandb.init(project="steps")

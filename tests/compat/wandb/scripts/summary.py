@@ -1,4 +1,5 @@
 """Results that are no series."""
+
 import wandb
 
 with wandb.init(project="summary") as run:

@@ -1,4 +1,5 @@
 """A random search, and the best run of it."""
+
 import wandb
 
 config = {

@@ -1,8 +1,8 @@
 """A grid search over a tree."""
-from sklearn.datasets import make_classification
-from sklearn.tree import DecisionTreeClassifier
 
 import wandb
+from sklearn.datasets import make_classification
+from sklearn.tree import DecisionTreeClassifier
 
 X, y = make_classification(100, 5, random_state=0)
 

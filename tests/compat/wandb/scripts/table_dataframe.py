@@ -1,6 +1,6 @@
 """A data frame as a table, with a column more."""
-import pandas as pd
 
+import pandas as pd
 import wandb
 
 frame = pd.DataFrame({"name": ["a", "b", "c"], "score": [0.1, 0.2, 0.3]})

@@ -1,6 +1,6 @@
 """A table of predictions, row by row."""
-import numpy as np
 
+import numpy as np
 import wandb
 
 rng = np.random.default_rng(0)

@@ -1,4 +1,5 @@
 """What TensorBoard is told, W&B is told."""
+
 import wandb
 
 run = wandb.init(project="tensorboard", sync_tensorboard=True)

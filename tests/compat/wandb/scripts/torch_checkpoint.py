@@ -1,8 +1,8 @@
 """Checkpoints with wandb.save, and going on from one."""
+
 import os
 
 import torch
-
 import wandb
 
 torch.manual_seed(0)

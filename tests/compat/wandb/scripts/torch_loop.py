@@ -1,6 +1,6 @@
 """A PyTorch loop that watches its gradients."""
-import torch
 
+import torch
 import wandb
 
 torch.manual_seed(0)
