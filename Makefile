@@ -8,7 +8,7 @@ PYTHON ?= $(shell sh scripts/python.sh)
 UI_SOURCES := $(shell find ui -type f -not -path '*/node_modules/*' 2>/dev/null)
 PAGE := rundial/server/static/index.html
 
-.PHONY: help setup demo test test-pythons check format bench guard soak docs ui clean
+.PHONY: help setup demo test test-pythons test-more check format bench guard soak docs ui clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -24,6 +24,9 @@ test: setup $(VENV)/.frameworks ## run every storey of the tests; names those th
 
 test-pythons: ## run the SDK's own tests under Python 3.12 and 3.13, where they are found
 	@sh scripts/test-pythons.sh 3.12 3.13
+
+test-more: ## run the adapters that want environments of their own; MORE="catboost ray" for some
+	@sh scripts/test-more.sh $(MORE)
 
 check: $(VENV)/.frameworks ## format, lint, types and import contracts; types of the page
 	@sh scripts/check.sh
