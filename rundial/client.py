@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from rundial.errors import AuthError, RequestError
 from rundial.http import SESSION_COOKIE, HttpSession, Json, given, next_cursor, route
+from rundial.version import __version__
 
 
 class HttpClient(HttpSession):
@@ -82,6 +84,11 @@ class HttpClient(HttpSession):
                 return str(project["projectId"])
         raise RequestError(f"project {project_slug!r} was not found in {workspace_slug!r}.", 404, "NOT_FOUND")
 
+    def create_project(self, workspace_slug: str, project_slug: str, *, name: str | None = None) -> Json:
+        """Make a project; one of this name that is there already is an error."""
+        path = route("workspaces", workspace_slug, "projects")
+        return self.call("project creation", "POST", path, given(slug=project_slug, name=name))
+
     # -- runs -----------------------------------------------------------------------------------------------------
 
     def query_runs(
@@ -113,6 +120,56 @@ class HttpClient(HttpSession):
         return self.call(
             "run status", "GET", route("workspaces", workspace_slug, "projects", project_slug, "runs", run_id)
         )
+
+    def get_run(self, run_id: str) -> Json:
+        """A run with its attempts, in whichever project it is."""
+        return self.call("run status", "GET", route("runs", run_id))
+
+    def create_run(
+        self,
+        project_id: str,
+        *,
+        run_id: str | None = None,
+        run_name: str | None = None,
+        kind: str = "training",
+        resume: str = "never",
+        group: str | None = None,
+        job_type: str | None = None,
+        tags: Sequence[str] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> Json:
+        """Begin a run that others log into, or that is only kept; it lasts until its status is set."""
+        body = given(projectId=project_id, runId=run_id, runName=run_name, kind=kind, resume=resume, group=group)
+        more = given(jobType=job_type, tags=list(tags) if tags else None, config=dict(config) if config else None)
+        client = {"name": "rundial-cli", "version": __version__}
+        return self.call("run start", "POST", "/runs/start", {**body, **more, "client": client})
+
+    def update_run(
+        self, run_id: str, *, name: str | None = None, tags: Sequence[str] | None = None, notes: str | None = None
+    ) -> Json:
+        """Change what a run is called or marked with; what is None stays. ``tags`` are all it has from then on."""
+        body = given(name=name, tags=None if tags is None else list(tags), notes=notes)
+        return self.call("run update", "PATCH", route("runs", run_id), body)
+
+    def edit_runs(
+        self,
+        run_ids: Sequence[str],
+        *,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+        archived: bool | None = None,
+    ) -> int:
+        """Tag runs and put them into the archive or out of it; how many there were."""
+        body = given(runIds=list(run_ids), addTags=list(add_tags), removeTags=list(remove_tags), archived=archived)
+        return int(self.call("run update", "POST", "/runs/edit", body)["runs"])
+
+    def delete_runs(self, run_ids: Sequence[str]) -> Json:
+        """Delete runs: ``runs`` says how many there were, ``purgedAtMs`` until when they can be restored."""
+        return self.call("run deletion", "POST", "/runs/delete", {"runIds": list(run_ids)})
+
+    def restore_runs(self, run_ids: Sequence[str]) -> int:
+        """Take back a deletion; how many runs are there again."""
+        return int(self.call("run restoration", "POST", "/runs/restore", {"runIds": list(run_ids)})["runs"])
 
     def update_run_status(
         self,
@@ -184,6 +241,35 @@ class HttpClient(HttpSession):
         body = given(projectId=project_id, runId=run_id, startMs=start_ms, endMs=end_ms, limit=limit, format="json")
         return self.call("logs export", "POST", "/export/logs", body | given(cursor=cursor))
 
+    # -- artifacts ------------------------------------------------------------------------------------------------
+
+    def list_artifacts(
+        self,
+        *,
+        project_id: str | None = None,
+        run_id: str | None = None,
+        name: str | None = None,
+        artifact_type: str | None = None,
+        limit: int = 100,
+        max_pages: int = 10,
+    ) -> list[Json]:
+        """Versions of a project, newest first, or what a run made and used (``role``). One of the two must be given."""
+        if run_id is not None:
+            path = route("runs", run_id, "artifacts")
+        else:
+            path = route("projects", str(project_id), "artifacts")
+        chosen = urlencode(given(name=name, type=artifact_type))
+        return self.pages("artifact list", f"{path}?{chosen}", "artifacts", limit, max_pages)
+
+    def get_artifact(self, artifact_id: str) -> Json:
+        """A version with its ``metadata``, all its ``files``, ``madeBy`` and ``usedBy``."""
+        path = route("artifacts", artifact_id)
+        found = page = self.call("artifact query", "GET", path, query={"limit": 10_000})
+        while (cursor := next_cursor(page)) is not None:
+            page = self.call("artifact query", "GET", path, query={"limit": 10_000, "cursor": cursor})
+            found["files"] += page["files"]
+        return {name: value for name, value in found.items() if name != "page"}
+
     # -- evaluations ----------------------------------------------------------------------------------------------
 
     def create_eval_suite(
@@ -239,6 +325,45 @@ class HttpClient(HttpSession):
             page = self.call("eval diff query", "POST", "/query/evals/diff", {**body, "cursor": following})
             rows += page["rows"]
         return {**page, "rows": rows}
+
+    # -- control --------------------------------------------------------------------------------------------------
+
+    def list_dials(self, run_id: str) -> list[Json]:
+        """The dials that a run offers: ``name``, ``kind``, ``value``, ``min``, ``max``, ``choices`` and more."""
+        return list(self.call("dial list", "GET", route("runs", run_id, "dials"))["dials"])
+
+    def turn_dial(
+        self,
+        run_id: str,
+        name: str,
+        value: Any = None,
+        *,
+        reason: str | None = None,
+        deadline_ms: int | None = None,
+        dry_run: bool = False,
+    ) -> Json:
+        """Send a command to a running run; :meth:`get_command` says what became of it.
+
+        Args:
+            value: what to set the dial to; an action takes none.
+            reason: for those who read the charts later.
+            deadline_ms: milliseconds from now after which it is not applied any more; ten minutes if left out.
+            dry_run: only check whether the dial would take it.
+        """
+        body = {"name": name, "value": value, "dryRun": dry_run} | given(reason=reason, deadlineMs=deadline_ms)
+        return self.call("command", "POST", route("runs", run_id, "commands"), body)
+
+    def get_command(self, run_id: str, command_id: str) -> Json:
+        """A command with its ``status``: pending, delivered, applied, rejected, failed, expired or superseded."""
+        return self.call("command status", "GET", route("runs", run_id, "commands", command_id))
+
+    def list_commands(self, run_id: str, *, limit: int = 100, max_pages: int = 1) -> list[Json]:
+        """Who turned what, newest first."""
+        return self.pages("command list", route("runs", run_id, "commands"), "commands", limit, max_pages)
+
+    def switch_control(self, project_id: str, enabled: bool) -> Json:
+        """Let the dials of a project's runs be turned, or not."""
+        return self.call("control switch", "PUT", route("projects", project_id, "control"), {"enabled": enabled})
 
     # -- keys, agents, audit --------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ TqdmMode = Literal["smart", "all", "none"]
 DEFAULT_WORKSPACE = "default-workspace"
 DEFAULT_PROJECT = "default-project"
 DEFAULT_PORT = 8787
+DEFAULT_PROFILE = "default"
 
 ENVIRONMENT: dict[str, str] = {
     "RUNDIAL_PROJECT": "project",
@@ -40,6 +41,11 @@ ENVIRONMENT: dict[str, str] = {
 
 HOME_VARIABLE = "RUNDIAL_HOME"
 CONFIG_VARIABLE = "RUNDIAL_CONFIG"
+PROFILE_VARIABLE = "RUNDIAL_PROFILE"
+"""The profile of ``config.toml`` to use in place of its ``active_profile``."""
+KEYRING_SERVICE = "rundial"
+KEYRING_PREFIX = "keyring:"
+"""A key that begins with this is the name under which the system's keyring has it."""
 RANK_VARIABLE = "RUNDIAL_RANK"
 ENABLED_VARIABLE = "RUNDIAL_ON"
 """Whether logging is on at all in this process; ``rundial.set_enabled`` wins."""
@@ -186,9 +192,12 @@ def read_config() -> dict[str, Any]:
 def _scopes() -> tuple[dict[str, Any], dict[str, Any]]:
     """The options at the top of ``config.toml`` and those of its active profile."""
     path = config_path()
+    chosen = os.environ.get(PROFILE_VARIABLE, "").strip()
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if chosen not in ("", DEFAULT_PROFILE):
+            raise ConfigError(f"there is no profile {chosen}. `rundial profile create {chosen}` makes it.") from error
         return {}, {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}. Mend the file or its permissions.") from error
@@ -198,11 +207,11 @@ def _scopes() -> tuple[dict[str, Any], dict[str, Any]]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}. Mend that line or delete the file.") from error
-    name = document.get("active_profile", "default")
+    name = chosen or document.get("active_profile", DEFAULT_PROFILE)
     profiles = document.get("profiles", {})
     profile = profiles.get(name, {}) if isinstance(profiles, dict) and isinstance(name, str) else None
-    if "active_profile" in document and isinstance(profiles, dict) and isinstance(name, str) and name not in profiles:
-        raise ConfigError(f"{path}: there is no [profiles.{name}]. Write it, or choose another active_profile.")
+    if name != DEFAULT_PROFILE and isinstance(profiles, dict) and isinstance(name, str) and name not in profiles:
+        raise ConfigError(f"{path}: there is no [profiles.{name}]. `rundial profile create {name}` makes it.")
     if not isinstance(profile, dict):
         raise ConfigError(f"{path}: active_profile must be a name, and [profiles.NAME] a table. Mend the file.")
     return _options_of(document), _options_of(profile)
@@ -376,5 +385,25 @@ def key_for(endpoint: str) -> str | None:
     )
     for key, owner in keys:
         if key and (owner is None or str(owner).rstrip("/") == endpoint):
-            return str(key)
+            return opened(str(key))
     return None
+
+
+def opened(secret: str) -> str | None:
+    """A secret of ``config.toml``: as it stands, or what the system's keyring has under its name; None if nothing.
+
+    Raises :class:`ConfigError` when the keyring cannot be opened.
+    """
+    if not secret.startswith(KEYRING_PREFIX):
+        return secret
+    import importlib
+
+    try:
+        keyring = importlib.import_module("keyring")
+    except ImportError as error:
+        raise ConfigError("the key is in the system's keyring: pip install 'rundial[keyring]'.") from error
+    try:
+        found: str | None = keyring.get_password(KEYRING_SERVICE, secret.removeprefix(KEYRING_PREFIX))
+    except keyring.errors.KeyringError as error:
+        raise ConfigError(f"the system's keyring does not open: {error}. Unlock it, or set RUNDIAL_API_KEY.") from error
+    return found

@@ -7,6 +7,7 @@ understand each other; a tag is never reused.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -199,11 +200,63 @@ class EvalResult(Struct, array_like=True, tag=11):
     meta: dict[str, Any] = {}
 
 
-Event = RunStart | Metrics | RunUpdate | RunEnd | Marker | Gap | Ledger | LogLine | Span | EvalStart | EvalResult
+class Dial(Struct, array_like=True, tag=12):
+    """A control that this stream offers, with its value now. The last one of a name counts.
+
+    ``kind`` is one of :data:`DIAL_KINDS`. ``min`` and ``max`` are both included; ``step`` is what a slider moves by.
+    """
+
+    time_ns: int
+    name: str
+    kind: str
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    choices: list[str | int | float] | None = None
+    unit: str | None = None
+    description: str | None = None
+    value: float | int | bool | str | None = None
+
+
+class Ack(Struct, array_like=True, tag=13):
+    """What became of a command: ``status`` is one of :data:`OUTCOMES`. ``ranks`` is the status on each rank."""
+
+    time_ns: int
+    command_id: str
+    name: str
+    status: str
+    value: float | int | bool | str | None = None
+    """What the dial says after it was applied; of a command that was not applied, what it asked for."""
+    former: float | int | bool | str | None = None
+    error: str | None = None
+    ranks: dict[str, str] | None = None
+    author: str | None = None
+    reason: str | None = None
+
+
+Event = (
+    RunStart
+    | Metrics
+    | RunUpdate
+    | RunEnd
+    | Marker
+    | Gap
+    | Ledger
+    | LogLine
+    | Span
+    | EvalStart
+    | EvalResult
+    | Dial
+    | Ack
+)
 
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 """Levels of log lines, from the least to the most."""
 SPAN_KINDS = ("internal", "server", "client", "producer", "consumer", "tool")
+DIAL_KINDS = ("float", "int", "bool", "choice", "text", "action")
+OUTCOMES = ("applied", "rejected", "failed", "expired", "superseded")
+MAX_DIAL_TEXT = 8192
+"""Characters of a text that a dial takes."""
 SYSTEM_PREFIX = "system/"
 """Metrics of the machine. Their steps are Unix seconds: they count neither for the last step nor for the summary."""
 
@@ -231,3 +284,31 @@ def clean_key(key: object) -> str:
         digest = f"{zlib.crc32(text.encode('utf-8', 'replace')):08x}"
         text = f"{text[: MAX_KEY_LENGTH - 9]}~{digest}"
     return text
+
+
+def refusal(dial: Dial, value: Any) -> str | None:
+    """Why a dial does not take a value, by its kind and bounds; None when it does. Both ends apply this rule."""
+    if dial.kind == "action":
+        return None if value is None else "an action takes no value"
+    if dial.kind == "bool":
+        return None if isinstance(value, bool) else f"{value!r:.80} is neither true nor false"
+    if dial.kind == "text":
+        if not isinstance(value, str):
+            return f"{value!r:.80} is no text"
+        return None if len(value) <= MAX_DIAL_TEXT else f"longer than {MAX_DIAL_TEXT} characters"
+    if dial.kind == "choice":
+        known = any(
+            value == choice and isinstance(value, bool) is isinstance(choice, bool) for choice in dial.choices or ()
+        )
+        return None if known else f"{value!r:.80} is none of {', '.join(map(str, dial.choices or ()))}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return f"{value!r:.80} is no number"
+    if not -math.inf < value < math.inf or abs(value) >= 2**63:
+        return f"{value!r:.80} is not a finite number of 64 bits"
+    if dial.kind == "int" and value != int(value):
+        return f"{value!r:.80} is no whole number"
+    if dial.min is not None and value < dial.min:
+        return f"{value!r:.80} is less than {dial.min:g}"
+    if dial.max is not None and value > dial.max:
+        return f"{value!r:.80} is more than {dial.max:g}"
+    return None

@@ -106,7 +106,7 @@ class Pipeline:
             {name: value for name, value in self._meta().items() if name != "opening"},
             self.settings,
             self.counters,
-            self._store,
+            self.store,
             ready=lambda: worker.acknowledged > 0,
         )
 
@@ -120,8 +120,11 @@ class Pipeline:
         server = local_server()
         return None if server is None else (server.url, server.api_key)
 
-    def _store(self) -> tuple[str, str | None] | None:
-        """Where uploads go; nowhere when the records go to a test's own transport."""
+    def store(self) -> tuple[str, str | None] | None:
+        """The server that has routes besides that of records, and the key; None as long as there is none.
+
+        Records that go to a test's own transport have no such server.
+        """
         server = self._server()
         return server if server is not None and server[0].startswith("http") else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -20,6 +21,7 @@ from rundial.distributed import detect_rank
 from rundial.errors import ConfigError
 from rundial.events import (
     LEVELS,
+    Ack,
     Marker,
     Metrics,
     ResumeMode,
@@ -51,6 +53,8 @@ from rundial.wire import MAX_RECORD_BYTES, encode
 
 if TYPE_CHECKING:
     from rundial import artifacts, tracing
+    from rundial.control import dials
+    from rundial.control.dial import Dial
 
 MAX_REASON = 512
 MAX_NOTES = 100_000
@@ -277,6 +281,9 @@ class Run:
         self._counters = Counters()
         self._offer: Callable[[bytes], bool] = _ignore
         self._unopened = False
+        self._board: dials.Board | None = None
+        self._commands: deque[dials.Turn | None] = deque()
+        """What has arrived for the dials and waits for :meth:`poll`."""
         self._sources: list[Callable[[float], None]] = []
         """How to stop what logs by itself, with the seconds that may take at most."""
         if pipeline is not None:
@@ -563,6 +570,95 @@ class Run:
         self.notes = str(notes)[:MAX_NOTES]
         return self._update(notes=self.notes)
 
+    # -- dials ----------------------------------------------------------------------------------------------------
+
+    def dial(
+        self,
+        name: str,
+        get: Callable[[], Any] | None = None,
+        set: Callable[..., Any] | None = None,
+        *,
+        value: Any = None,
+        kind: str | None = None,
+        min: float | None = None,
+        max: float | None = None,
+        step: float | None = None,
+        choices: Sequence[Any] | None = None,
+        unit: str | None = None,
+        description: str | None = None,
+        validate: Callable[[Any], Any] | None = None,
+    ) -> Dial:
+        """Offer a control that people may turn while the run goes on; :meth:`poll` obeys. See ``docs/control.md``.
+
+        Args:
+            name: such as ``lr``; a dial of the same name gives way.
+            get: gives the value now. Without it the dial remembers what it was set to.
+            set: takes the new value; an action's takes none. One that needs an argument more gets the context first.
+            value: what a dial without ``get`` begins with.
+            kind: ``float``, ``int``, ``bool``, ``choice``, ``text`` or ``action``; left out, it follows from the rest.
+            min, max: bounds of a number, both included; ``step`` is what a slider moves by.
+            choices: what a choice may be.
+            unit, description: for people.
+            validate: takes a value within these bounds and gives the one to apply, or raises why not.
+
+        Returns:
+            The dial; its ``value`` is what it is set to.
+
+        Raises:
+            ConfigError: a mistake in the call.
+        """
+        from rundial.control import dials  # loaded by the first dial
+
+        if self._board is None:
+            pipeline = None if self._begin.part or self.status != "running" else self._pipeline
+            self._board = dials.Board(pipeline, self._commands, self._upcoming)
+            self._sources.append(lambda seconds: self._close_board())
+        return self._board.offer(
+            name,
+            get,
+            set,
+            value=value,
+            kind=kind,
+            min=min,
+            max=max,
+            step=step,
+            choices=choices,
+            unit=unit,
+            description=description,
+            validate=validate,
+        )
+
+    def poll(self, ctx: Any = None, *, ddp: bool = False, every_s: float = 2.0) -> list[Ack]:
+        """Apply what has been sent to the dials since the last poll; to be called where a step begins or ends.
+
+        Costs next to nothing while there is nothing. Nothing that arrives can raise out of it.
+
+        Args:
+            ctx: handed to those ``set`` functions that take a context.
+            ddp: with an initialised ``torch.distributed``, what has arrived at rank 0 is applied on all ranks in the
+                same order. Every rank must offer the same dials and poll equally often.
+            every_s: with ``ddp``, about how many seconds lie between two looks that all ranks take together.
+
+        Returns:
+            What became of each command: ``name``, ``status``, ``value``, ``former``, ``error`` and more.
+        """
+        if ddp and self._board is not None:
+            from rundial.control.ranks import world
+
+            if world() > 1:
+                return self._board.poll_together(ctx, every_s)
+        return self._board.poll(ctx) if self._commands and self._board is not None else []
+
+    def _close_board(self) -> None:
+        if self._board is not None:
+            self._board.close()
+
+    def _upcoming(self) -> int:
+        """The step that the next call of :meth:`log` takes."""
+        upcoming = next(self._steps)
+        self._steps = count(upcoming)
+        return upcoming
+
     # -- spans, files, media --------------------------------------------------------------------------------------
 
     def trace(
@@ -747,7 +843,7 @@ class Run:
         item = Image(image, caption=caption, format=format, quality=quality)
         if step is not None:
             return self.log({key: item}, step=step)
-        upcoming = next(self._steps)
+        upcoming = self._upcoming()
         stored = self.log({key: item}, step=max(upcoming - 1, 0))
         self._steps = count(upcoming)
         return stored

@@ -120,6 +120,8 @@ class Worker:
         """What the server said about the run when it took the first record."""
         self.on_run: Callable[[dict[str, Any]], None] = lambda known: None
         """Called in the sending thread with what the server says about the run."""
+        self.on_commands: Callable[[list[dict[str, Any]]], None] = lambda commands: None
+        """Called in the sending thread with the commands that a reply brings for the dials of this stream."""
         self.before_move: Callable[[], None] = lambda: None
         """Called in the moving thread each time before it looks at the queue."""
         self.awaited = False
@@ -361,6 +363,8 @@ class Worker:
         if reply.run is not None:
             self.run = reply.run
             self.on_run(reply.run)
+        if reply.commands:
+            self.on_commands(reply.commands)
         if outcome.verdict == "behind":
             self.acknowledged = reply.next
             return

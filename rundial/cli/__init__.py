@@ -8,6 +8,28 @@ from typing import Annotated
 
 import typer
 
+from rundial.cli import (
+    agent,
+    artifact,
+    audit,
+    auth,
+    config,
+    evals,
+    import_,
+    logs,
+    metrics,
+    profile,
+    project,
+    run,
+    target,
+    workspace,
+)
+from rundial.cli.completion import VARIABLE, completion
+from rundial.cli.context import command, group, options
+from rundial.cli.control import control
+from rundial.cli.doctor import doctor
+from rundial.cli.init import init
+from rundial.cli.output import advice, fail
 from rundial.cli.server import server
 from rundial.cli.sync import sync
 from rundial.cli.ui import ui
@@ -17,17 +39,8 @@ from rundial.version import __version__
 
 DEBUG_VARIABLE = "RUNDIAL_DEBUG"
 """Set to 1, errors come with their traceback."""
-
-app = typer.Typer(
-    help="Rundial: log experiments and look at them.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(server)
-app.command()(sync)
-app.command()(ui)
-app.command()(verify)
+_UsageError = typer.BadParameter.mro()[2]
+"""Of Click, which Typer brings along under a name of its own."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -36,28 +49,77 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def _options(
+def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Rundial: log experiments and look at them."""
+    if context.invoked_subcommand is None and (text := context.get_help()):
+        print(text)
+
+
+app = group("Rundial: log experiments and look at them.", _root)
+for function in (init, doctor, ui, server, sync, verify, completion):
+    command(app)(function)
+command(app, context_settings={"ignore_unknown_options": True})(control)  # a value may be a negative number
+for noun, commands in (
+    ("auth", auth.app),
+    ("profile", profile.app),
+    ("target", target.app),
+    ("config", config.app),
+    ("workspace", workspace.app),
+    ("project", project.app),
+    ("run", run.app),
+    ("metrics", metrics.app),
+    ("logs", logs.app),
+    ("artifact", artifact.app),
+    ("evals", evals.app),
+    ("agent", agent.app),
+    ("audit", audit.app),
+    ("import", import_.app),
+):
+    app.add_typer(commands, name=noun)
 
 
 def main() -> None:
-    """Entry point: exit code 0, 1 for an error, 2 for wrong usage or a key that is refused."""
+    """Entry point: exit code 0, 1 for any error, 2 for a key that is missing or refused or may not do this."""
+    if VARIABLE in os.environ:
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
-        app(prog_name="rundial")
+        code = app(prog_name="rundial", standalone_mode=False)
+        sys.stdout.flush()
+    except typer.Abort:
+        _fail(None, "aborted.", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except AuthError as error:
+        _fail(error, advice(error), 2)
     except RundialError as error:
-        _fail(error, str(error), 2 if isinstance(error, AuthError) else 1)
+        _fail(error, str(error), 1)
     except Exception as error:  # noqa: BLE001 - the last place before the terminal, where no traceback belongs
+        if isinstance(error, _UsageError):
+            return _fail(error, _usage(error), 1)
         hint = f"Set {DEBUG_VARIABLE}=1 to see where."
         _fail(error, f"something unexpected went wrong: {type(error).__name__}: {error}. {hint}", 1)
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(error: Exception, message: str, code: int) -> None:
-    if os.environ.get(DEBUG_VARIABLE) == "1":
+def _usage(error: Exception) -> str:
+    """What is wrong with a command as it was typed."""
+    text = str(getattr(error, "format_message", error.__str__)())
+    context = getattr(error, "ctx", None)
+    path = getattr(context, "command_path", "rundial")
+    return f"{text if text.endswith(('.', '?')) else text + '.'} `{path} --help` shows how it is used."
+
+
+def _fail(error: Exception | None, message: str, code: int) -> None:
+    if error is not None and os.environ.get(DEBUG_VARIABLE) == "1":
         raise error
-    print(f"error: {message}", file=sys.stderr)
+    fail(message, code, options.json or "--json" in sys.argv)
     sys.exit(code)

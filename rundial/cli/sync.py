@@ -12,11 +12,14 @@ from typing import Annotated
 
 import typer
 
+from rundial.cli.context import options
+from rundial.cli.output import answer, say, show_table
 from rundial.config import Settings, checked_endpoint, home, key_for, local_server
 from rundial.delivery import StoreClient
 from rundial.diagnostics import amount
 from rundial.errors import AuthError, RequestError, RundialError
 from rundial.events import clean_key
+from rundial.http import Json
 from rundial.recovery import Meta, Sent, Waiting, is_local, survey
 from rundial.recovery import sync as deliver
 from rundial.spool import register, registered
@@ -27,30 +30,31 @@ NO_SERVER = "no local server is running; `rundial ui` starts one"
 Directories = Annotated[
     list[Path] | None, typer.Argument(help="Spool directories. Default: every one this user ever logged from.")
 ]
-Endpoint = Annotated[str | None, typer.Option(help="Send to this server instead of the one the runs were logged for.")]
 Status = Annotated[bool, typer.Option("--status", help="Only show what waits, and where it belongs.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent, and where to.")]
 
 
-def sync(
-    directories: Directories = None, endpoint: Endpoint = None, status: Status = False, dry_run: DryRun = False
-) -> None:
+def sync(directories: Directories = None, status: Status = False, dry_run: DryRun = False) -> None:
     """Send everything that processes which are gone have left in their spools.
 
-    Exit code 0: nothing is left; 1: something still waits; 2: a server refused the key.
+    With --endpoint everything goes there, and not to the server it was logged for. Exit code 0: nothing is left;
+    1: something still waits; 2: a server refused the key.
     """
     places = [_checked(directory) for directory in directories or ()]
+    endpoint = options.endpoint
     with plain_warnings(), closing(Routes(checked_endpoint(endpoint) if endpoint else None)) as routes:
-        found = _found(places)
+        found = found_in(places)
+        documents = [_waiting_document(waiting) for waiting in found]
         if status:
-            _show(found)
+            answer({"waiting": documents}, lambda: _show(found))
         elif dry_run:
-            _rehearse(found, routes)
+            answer({"waiting": documents}, lambda: _rehearse(found, routes))
         else:
             for directory in places:
                 register(directory)
-            errors = _send(found, routes)
-            _conclude([waiting for waiting in _found(places) if not waiting.alive], errors)
+            documents, errors = _send(found, routes)
+            answer({"sent": documents}, lambda: None)
+            _conclude([waiting for waiting in found_in(places) if not waiting.alive], errors)
 
 
 def _checked(directory: Path) -> Path:
@@ -59,7 +63,8 @@ def _checked(directory: Path) -> Path:
     return directory.resolve()
 
 
-def _found(places: list[Path]) -> list[Waiting]:
+def found_in(places: list[Path]) -> list[Waiting]:
+    """What waits in some directories, or all that this user logged under this home."""
     return [waiting for waiting in survey(places or registered()) if _is_meant(waiting, places)]
 
 
@@ -150,29 +155,60 @@ class _Told:
 # -- sending ----------------------------------------------------------------------------------------------------------
 
 
-def _send(found: list[Waiting], routes: Routes) -> list[RequestError]:
-    """Send what is found and say what became of it; the errors that were met."""
+def _send(found: list[Waiting], routes: Routes) -> tuple[list[Json], list[RequestError]]:
+    """Send what is found and say what became of it: one document a stream, and the errors that were met."""
     gone = {waiting.stream: waiting for waiting in found if not waiting.alive}
     # The spool of the home is always looked at, and nothing may be looked at twice.
     directories = list(dict.fromkeys(waiting.directory for waiting in found if waiting.directory != home() / "spool"))
-    errors = []
+    documents, errors = [], []
     records, size = (sum(of(waiting) for waiting in gone.values()) for of in (Waiting.records, _upload_bytes))
     with _progress(records, size) as (routes.advance, routes.sent):
         for sent in deliver(directories, routes.to, lambda meta: meta["stream"] in gone, frozenset(), routes.store):
-            print(_line(sent), flush=True)
+            say(_line(sent))
             for problem in sent.problems:
-                print(f"{_name(sent.meta)}: {problem}", flush=True)
+                say(f"{_name(sent.meta)}: {problem}")
             errors += [sent.error] if sent.error else []
+            documents.append(_sent_document(sent))
     for waiting in gone.values():
         if waiting.problem:
-            print(f"{_name(waiting.meta)}: {waiting.problem}", flush=True)
+            say(f"{_name(waiting.meta)}: {waiting.problem}")
     busy = [waiting for waiting in found if waiting.alive and (waiting.records() or waiting.uploads)]
     if busy:
         total = _what(sum(waiting.records() for waiting in busy), sum(waiting.uploads for waiting in busy))
-        print(f"{total} are in the hands of running processes, which send them.")
+        say(f"{total} are in the hands of running processes, which send them.")
     elif not gone:
-        print("Nothing is waiting to be sent.")
-    return errors
+        say("Nothing is waiting to be sent.")
+    return documents, errors
+
+
+def _sent_document(sent: Sent) -> Json:
+    return {
+        "runId": sent.meta.get("run_id"),
+        "stream": sent.meta.get("stream"),
+        "records": sent.records,
+        "uploads": sent.uploads,
+        "pendingRecords": sent.pending,
+        "pendingUploads": sent.uploads_pending,
+        "damaged": sent.damaged,
+        "problems": [*sent.problems, *([str(sent.error)] if sent.error else [])],
+    }
+
+
+def _waiting_document(waiting: Waiting) -> Json:
+    meta = waiting.meta
+    return {
+        "runId": meta.get("run_id"),
+        "stream": waiting.stream,
+        "project": meta.get("project"),
+        "endpoint": meta.get("endpoint"),
+        "records": waiting.records(),
+        "bytes": waiting.size,
+        "uploads": waiting.uploads,
+        "uploadBytes": waiting.upload_bytes,
+        "alive": waiting.alive,
+        "problem": waiting.problem,
+        "directory": str(waiting.directory),
+    }
 
 
 def _conclude(left: list[Waiting], errors: list[RequestError]) -> None:
@@ -215,7 +251,7 @@ def _upload_bytes(waiting: Waiting) -> int:
 @contextmanager
 def _progress(records: int, size: int) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
     """What to call with each number of records and of bytes sent: bars on a terminal, and nothing elsewhere."""
-    if not (sys.stdout.isatty() and (records or size)):
+    if options.json or options.quiet or not (sys.stdout.isatty() and (records or size)):
         yield lambda records: None, lambda size: None
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -271,14 +307,6 @@ def _show(found: list[Waiting]) -> None:
     show_table(table)
     total = _what(sum(waiting.records() for waiting in shown), sum(waiting.uploads for waiting in shown))
     print(f"{total} wait; `rundial sync` sends those of processes that are gone.")
-
-
-def show_table(table: object) -> None:
-    """Print a rich table, no cell of which is taken for markup; where no terminal says how wide it is, unbroken."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 1_000
-    Console(markup=False, highlight=False, emoji=False, width=width).print(table)
 
 
 def _rehearse(found: list[Waiting], routes: Routes) -> None:

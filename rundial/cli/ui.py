@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from rundial import config
+from rundial.cli.output import answer
 from rundial.cli.server import Data, Port, answers, bind, serve
 from rundial.errors import AuthError, ConfigError, RequestError, RundialError, UnreachableError
 
@@ -39,10 +40,14 @@ def ui(
         raise ConfigError(
             f"a server runs already at {found.url}. Stop it with `rundial ui --stop` to open another folder."
         )
-    found = found or start_server(port, data)
+    found = found or start_server(port, data)[0]
     link = call(found, "POST", "/api/v1/auth/links")["url"]
-    print(f"Rundial is at {link}")
-    print("The link signs you in once, within five minutes. `rundial ui --stop` stops the server.")
+
+    def show() -> None:
+        print(f"Rundial is at {link}")
+        print("The link signs you in once, within five minutes. `rundial ui --stop` stops the server.")
+
+    answer({"url": link, "endpoint": found.url}, show)
     if browser:
         import webbrowser
 
@@ -81,8 +86,8 @@ def call(server: config.LocalServer, method: str, path: str) -> dict[str, Any]:
     raise kind(f"{server.url} refused {path} with {answer.status_code}.", answer.status_code)
 
 
-def start_server(port: int, data: Path | None) -> config.LocalServer:
-    """Start ``rundial server`` in the background and wait until it answers.
+def start_server(port: int, data: Path | None) -> tuple[config.LocalServer, bool]:
+    """Start ``rundial server`` in the background and wait until it answers; whether it is ours that answers.
 
     Raises :class:`RundialError` with the end of its log when it does not.
     """
@@ -103,7 +108,7 @@ def start_server(port: int, data: Path | None) -> config.LocalServer:
         found = running()  # also when ours has ended: somebody else may have started one at the same time
         if found is not None:
             process.returncode = 0 if process.returncode is None else process.returncode  # it outlives us on purpose
-            return found
+            return found, found.pid == process.pid
         if ended:
             break
         time.sleep(0.1)
@@ -118,16 +123,21 @@ def _tail(log: Path, begin: int) -> str:
 
 
 def stop_server() -> None:
-    """Stop the local server and wait until it has closed its data. Raises :class:`RundialError` if it does not."""
+    """Stop the local server and say so. Raises :class:`RundialError` if it does not stop."""
     found = running()
-    if found is None:
-        print("No server is running.")
-        return
+    if found is not None:
+        end_server(found)
+    answer(
+        {"stopped": found is not None}, lambda: print("The server has stopped." if found else "No server is running.")
+    )
+
+
+def end_server(found: config.LocalServer) -> None:
+    """Stop a server and wait until it has closed its data. Raises :class:`RundialError` if it does not."""
     os.kill(found.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
     while time.monotonic() < deadline:
         if not _alive(found.pid):
-            print("The server has stopped.")
             return
         time.sleep(0.05)
     raise RundialError(

@@ -9,8 +9,10 @@ from urllib.parse import quote, urlsplit
 
 import typer
 
+from rundial.cli.context import options
+from rundial.cli.output import answer, say, show_table
 from rundial.cli.server import LOOPBACK
-from rundial.cli.sync import plain_warnings, show_table
+from rundial.cli.sync import plain_warnings
 from rundial.config import key_for, local_server, resolve
 from rundial.errors import ConfigError, RequestError, RundialError, UnreachableError
 from rundial.events import clean_key
@@ -26,7 +28,6 @@ IN_SEQUENCE = BOUNDS | {"spool_lost"}
 """All reasons of a ledger whose records have a place in the sequence; the others were refused before they got one."""
 
 Run = Annotated[str, typer.Argument(help="Id of the run, as in run_0198c2….")]
-Endpoint = Annotated[str | None, typer.Option(help="Server to ask. Default: the configured one, or the local server.")]
 
 
 class Account(NamedTuple):
@@ -47,24 +48,25 @@ class Account(NamedTuple):
     """Whether it adds up."""
 
 
-def verify(run: Run, endpoint: Endpoint = None) -> None:
+def verify(run: Run) -> None:
     """Compare the client's account of a run with what the server received.
 
     Exit code 0: it adds up; 1: records are missing, or nobody knows how many there were; 2: the key was refused.
     """
-    url, key = _server(endpoint)
+    url, key = _server(options.endpoint)
     with plain_warnings():
         here = {waiting.stream: waiting for waiting in survey(registered()) if waiting.meta.get("run_id") == run}
         attempts = _attempts(url, key, run, bool(here))
     known = {str(attempt["stream"]): attempt for attempt in attempts}
     accounts = [account_of(stream, known.get(stream), here.get(stream)) for stream in {**known, **here}]
-    _show(accounts)
     missing = sum(account.missing for account in accounts)
+    documents = [{**account._asdict(), "dropped": dict(account.dropped)} for account in accounts]
+    answer({"runId": run, "missing": missing, "attempts": documents}, lambda: _show(accounts))
     if missing:
         raise RundialError(f"{missing:,} records of {run} are missing.")
     if not all(account.holds for account in accounts):
         raise RundialError(f"it is not known whether {run} is whole; see above.")
-    print(f"{run} adds up.")
+    say(f"{run} adds up.")
 
 
 def _server(endpoint: str | None) -> tuple[str, str | None]:

@@ -54,9 +54,9 @@ class CommandQueue:
         self._file_id = (0, 0)
         self._witness = b""
         self._unwritten: list[bytes] = []
-        self._seen = {str(line.get("id")) for line in _objects(directory / BEGUN)}
-        acknowledged = {str(ack.get("id")) for ack in _objects(directory / ACKS)}
-        for begun in _objects(directory / BEGUN):
+        self._seen = {str(line.get("id")) for line in objects(directory / BEGUN)}
+        acknowledged = {str(ack.get("id")) for ack in objects(directory / ACKS)}
+        for begun in objects(directory / BEGUN):
             if str(begun.get("id")) not in acknowledged:
                 self.acknowledge({**begun, "status": "failed", "error": INTERRUPTED})
         self._seen |= acknowledged
@@ -170,10 +170,10 @@ def enqueue(
 
 def status(directory: Path, last: int = 10) -> dict[str, Any]:
     """How many commands and acknowledgements there are, and the newest ``last`` of these."""
-    acks = list(_objects(directory / ACKS))
+    acks = list(objects(directory / ACKS))
     return {
         "queue_dir": str(directory),
-        "commands": sum(1 for _ in _objects(directory / COMMANDS)),
+        "commands": sum(1 for _ in objects(directory / COMMANDS)),
         "acks": len(acks),
         "last_acks": acks[-last:] if last > 0 else [],
     }
@@ -202,7 +202,7 @@ def _append(path: Path, line: bytes, durable: bool) -> None:
             os.fsync(file.fileno())
 
 
-def _objects(path: Path) -> Iterator[dict[str, Any]]:
+def objects(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects among the lines of a file; none when there is no file."""
     try:
         data = path.read_bytes()

@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rundial.control import ranks
 from rundial.control.command_queue import Command, CommandQueue
 from rundial.diagnostics import warn
 
@@ -16,8 +17,6 @@ Apply = Callable[..., Any]
 Validate = Callable[..., Any]
 Ack = dict[str, Any]
 MAX_ERROR = 2000
-MAX_SKIP = 1000
-"""Calls of a rank between two looks that all take together, at most."""
 
 
 class Control(NamedTuple):
@@ -44,9 +43,7 @@ class RuntimeController:
         self._directory: Path | None = None
         self._queue: CommandQueue | None = None
         self._looked = float("-inf")
-        self._skip = 0
-        self._calls = 0
-        self._group: Any = None
+        self._ranks = ranks.Ranks()
         self._warned: set[str] = set()
         if queue_dir is not None:
             self.configure(queue_dir)
@@ -108,7 +105,7 @@ class RuntimeController:
         """
         if self._directory is None:
             raise RuntimeError("there is no queue directory yet; call configure(directory) before the first poll.")
-        if self._ddp and self._world() > 1:
+        if self._ddp and ranks.world() > 1:
             return self._poll_together(ctx, every_s)
         now = time.monotonic()
         if every_s > 0 and now - self._looked < every_s:
@@ -170,61 +167,22 @@ class RuntimeController:
     # -- several ranks ------------------------------------------------------------------------------------------------
 
     def _poll_together(self, ctx: Any, every_s: float) -> list[Ack]:
-        """All ranks look at the same call, counted and not timed: clocks differ, the number of calls does not."""
-        self._calls += 1
-        if self._skip > 0:
-            self._skip -= 1
+        if not self._ranks.due():
             return []
-        import torch.distributed as dist
-
-        first = self._rank() == 0
-        work: list[Any] = [None]
-        if first:
-            commands = self._take()
-            refused = [self._begin(command) for command in commands]
-            work = [(self._next_skip(every_s), list(zip(commands, refused)))]
-        # A group of its own on the CPU: commands wait for no device and meet no gradient.
-        self._group = self._group or dist.new_group(backend="gloo")
-        dist.broadcast_object_list(work, src=0, group=self._group)
-        self._skip, orders = work[0]
+        orders: list[tuple[Command, Ack | None]] | None = None
+        if ranks.rank() == 0:
+            orders = [(command, self._begin(command)) for command in self._take()]
+        orders = self._ranks.share(orders, every_s)
         mine = [refusal or self._apply(command, ctx) for command, refusal in orders]
-        if not orders:
-            return []
-        everyone: list[Any] = [None] * self._world()
-        dist.all_gather_object(everyone, mine, group=self._group)
-        return self._acknowledge([_joined(outcomes) for outcomes in zip(*everyone)])
-
-    def _next_skip(self, every_s: float) -> int:
-        """Calls to let pass until ``every_s`` seconds are over, at the pace since the last look."""
-        now = time.monotonic()
-        passed, calls = now - self._looked, self._calls
-        self._looked, self._calls = now, 0
-        if every_s <= 0 or passed <= 0 or passed == float("inf"):
-            return 0
-        # At most twice as many as last time, so that one slow stretch does not make it deaf for long.
-        return min(MAX_SKIP, 2 * calls, max(0, int(every_s * calls / passed) - 1))
+        return self._acknowledge([_joined(outcomes) for outcomes in self._ranks.gather(mine)]) if orders else []
 
     def _rank(self) -> int:
-        dist = _distributed() if self._ddp else None
-        return int(dist.get_rank()) if dist is not None else 0
-
-    def _world(self) -> int:
-        dist = _distributed()
-        return int(dist.get_world_size()) if dist is not None else 1
+        return ranks.rank() if self._ddp else 0
 
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self._warned:
             self._warned.add(kind)
             warn(message)
-
-
-def _distributed() -> Any:
-    """``torch.distributed`` when it is loaded and initialised, else None."""
-    import sys
-
-    torch = sys.modules.get("torch")
-    dist = getattr(torch, "distributed", None)
-    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
 
 def _takes_all(validate: Validate) -> bool:

@@ -20,7 +20,26 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from rundial.server.api import accounts, artifacts, blobs, evals, ingest, logs, media, query, runs, stream, traces
+from rundial.server.api import (
+    accounts,
+    agents,
+    artifacts,
+    audit,
+    blobs,
+    control,
+    evals,
+    ingest,
+    keys,
+    logs,
+    media,
+    openapi,
+    query,
+    runs,
+    stream,
+    traces,
+    users,
+    wire,
+)
 from rundial.server.api.errors import answer_http_exception, not_found
 from rundial.server.auth import ANYONE, PUBLIC, Guard, Rule
 from rundial.server.store import Store
@@ -87,18 +106,35 @@ async def asset(request: Request) -> Response:
 
 
 _API = "/api/v1"
-_PROJECT = f"{_API}/workspaces/{{ws}}/projects/{{pj}}"
+_WORKSPACE = f"{_API}/workspaces/{{ws}}"
+_PROJECT = f"{_WORKSPACE}/projects/{{pj}}"
+_NEW_KEY = "api_key.create"
 
 RULES = (
     Rule(Route(f"{_API}/ingest/records", ingest.records, methods=["POST"]), "metrics:write"),
+    Rule(Route(f"{_API}/ingest/metrics", wire.metrics, methods=["POST"]), "metrics:write"),
+    Rule(Route(f"{_API}/ingest/logs", wire.logs, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/ingest/traces", wire.traces, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/runs/resolve-target", wire.resolve_target, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/runs/start", wire.start, methods=["POST"]), "metrics:write"),
+    Rule(Route(f"{_API}/runs/{{runId}}/status", wire.status, methods=["POST"]), "metrics:write"),
+    Rule(Route(f"{_API}/runs/{{runId}}/config", wire.config, methods=["POST"]), "metrics:write"),
     Rule(Route(f"{_API}/ingest/media", media.ingest, methods=["POST"]), ANYONE),
     Rule(Route(f"{_API}/artifacts/initiate", artifacts.initiate, methods=["POST"]), ANYONE),
     Rule(Route(f"{_API}/artifacts/finalize", artifacts.finalize, methods=["POST"]), ANYONE),
     Rule(Route(f"{_API}/artifacts/use", artifacts.use, methods=["POST"]), ANYONE),
     Rule(Route(f"{_API}/artifacts/download", artifacts.download, methods=["POST"]), ANYONE),
     Rule(Route(f"{_API}/artifacts/{{artifactId}}", artifacts.artifact), "project:read"),
-    Rule(Route(f"{_API}/artifacts/{{artifactId}}", artifacts.delete, methods=["DELETE"]), "artifacts:write"),
-    Rule(Route(f"{_API}/artifacts/{{artifactId}}/aliases", artifacts.aliases, methods=["POST"]), "artifacts:write"),
+    Rule(
+        Route(f"{_API}/artifacts/{{artifactId}}", artifacts.delete, methods=["DELETE"]),
+        "artifacts:write",
+        "artifact.delete",
+    ),
+    Rule(
+        Route(f"{_API}/artifacts/{{artifactId}}/aliases", artifacts.aliases, methods=["POST"]),
+        "artifacts:write",
+        "artifact.aliases",
+    ),
     Rule(Route(f"{_API}/projects/{{projectId}}/artifacts", artifacts.of_project), "project:read"),
     Rule(Route(f"{_API}/runs/{{runId}}/artifacts", artifacts.of_run), "project:read"),
     Rule(Route(f"{_API}/runs/{{runId}}/media", media.of_run), "project:read"),
@@ -108,6 +144,7 @@ RULES = (
     Rule(Route(f"{_API}/query/buckets", query.buckets, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/query/series", query.series, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/query/logs", logs.query, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/export/metrics", wire.export_metrics, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/export/logs", logs.export, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/query/traces", traces.query, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/query/evals/results", evals.results, methods=["POST"]), "project:read"),
@@ -117,20 +154,50 @@ RULES = (
     Rule(Route(f"{_API}/evals/results", evals.take, methods=["POST"]), "evals:write"),
     Rule(Route(f"{_API}/metrics/keys", query.keys), "project:read"),
     Rule(Route(f"{_API}/stream", stream.stream), "stream:read"),
+    Rule(Route(f"{_API}/runs/edit", runs.edit_many, methods=["POST"]), "project:write", "runs.edit"),
+    Rule(Route(f"{_API}/runs/delete", runs.delete, methods=["POST"]), "project:write", "runs.delete"),
+    Rule(Route(f"{_API}/runs/restore", runs.restore, methods=["POST"]), "project:write", "runs.restore"),
+    Rule(Route(f"{_API}/runs/{{runId}}", runs.edit, methods=["PATCH"]), "project:write", "run.edit"),
     Rule(Route(f"{_API}/runs/{{runId}}", runs.run), "project:read"),
     Rule(Route(f"{_API}/runs/{{runId}}/markers", runs.markers), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/dials", control.dials), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/commands", control.commands), "project:read"),
+    Rule(Route(f"{_API}/runs/{{runId}}/commands", control.send, methods=["POST"]), "control:write", "command.send"),
+    Rule(Route(f"{_API}/runs/{{runId}}/commands/{{commandId}}", control.command), "project:read"),
+    Rule(Route(f"{_API}/projects/{{projectId}}/control", control.switch, methods=["PUT"]), "admin", "control.switch"),
+    Rule(Route(f"{_API}/ingest/commands", control.wait, methods=["POST"]), "metrics:write"),
     Rule(Route(f"{_API}/runs/{{runId}}/traces/{{traceId}}", traces.trace), "project:read"),
     Rule(Route(f"{_API}/runs/{{runId}}/evals", evals.of_run), "project:read"),
     Rule(Route(f"{_API}/projects/{{projectId}}/evals", evals.suites), "project:read"),
     Rule(Route(f"{_API}/workspaces", runs.workspaces), "project:read"),
-    Rule(Route(f"{_API}/workspaces/{{ws}}/projects", runs.projects), "project:read"),
+    Rule(Route(f"{_API}/workspaces", accounts.create_workspace, methods=["POST"]), "admin", "workspace.create"),
+    Rule(Route(f"{_WORKSPACE}/projects", runs.projects), "project:read"),
+    Rule(Route(f"{_WORKSPACE}/projects", accounts.create_project, methods=["POST"]), "project:write", "project.create"),
+    Rule(Route(f"{_WORKSPACE}/agents", agents.of_workspace), "admin"),
+    Rule(Route(f"{_WORKSPACE}/agents", agents.create, methods=["POST"]), "admin", "agent.create"),
+    Rule(Route(f"{_WORKSPACE}/agents/{{agentId}}/revoke", agents.revoke, methods=["POST"]), "admin", "agent.revoke"),
+    Rule(Route(f"{_WORKSPACE}/agents/{{agentId}}/api-keys", agents.keys_of), "admin"),
+    Rule(Route(f"{_WORKSPACE}/agents/{{agentId}}/api-keys", agents.create_key, methods=["POST"]), "admin", _NEW_KEY),
+    Rule(Route(f"{_WORKSPACE}/audit", audit.events), "admin"),
+    Rule(Route(f"{_WORKSPACE}/users", users.of_workspace), "admin"),
+    Rule(Route(f"{_WORKSPACE}/users", users.create, methods=["POST"]), "admin", "user.create"),
+    Rule(Route(f"{_WORKSPACE}/users/{{userId}}/role", users.change_role, methods=["POST"]), "admin", "user.role"),
+    Rule(Route(f"{_WORKSPACE}/users/{{userId}}/links", users.invite, methods=["POST"]), "admin", "user.invite"),
+    Rule(Route(f"{_WORKSPACE}/users/{{userId}}/remove", users.remove, methods=["POST"]), "admin", "user.remove"),
+    Rule(Route(f"{_PROJECT}/api-keys", keys.of_project), "admin"),
+    Rule(Route(f"{_PROJECT}/api-keys", keys.create, methods=["POST"]), "admin", _NEW_KEY),
+    Rule(Route(f"{_PROJECT}/api-keys/{{keyId}}/revoke", keys.revoke, methods=["POST"]), "admin", "api_key.revoke"),
     Rule(Route(f"{_PROJECT}/runs/query", runs.query), "project:read"),
     Rule(Route(f"{_PROJECT}/runs/{{runId}}", runs.project_run), "project:read"),
     Rule(Route(f"{_API}/auth/whoami", accounts.whoami), ANYONE),
-    Rule(Route(f"{_API}/auth/links", accounts.links, methods=["POST"]), "admin"),
+    Rule(Route(f"{_API}/auth/links", accounts.links, methods=["POST"]), "admin", "login_link.create"),
     Rule(Route(f"{_API}/auth/login/link", accounts.login, methods=["POST"]), PUBLIC),
-    Rule(Route(f"{_API}/auth/logout", accounts.logout, methods=["POST"]), ANYONE),
+    Rule(Route(f"{_API}/auth/login/credentials", users.log_in, methods=["POST"]), PUBLIC),
+    Rule(Route(f"{_API}/auth/password", users.set_password, methods=["POST"]), ANYONE, "user.password"),
+    Rule(Route(f"{_API}/auth/logout", accounts.logout, methods=["POST"]), ANYONE, "session.end"),
     Rule(Route(f"{_API}/cli/capabilities", accounts.capabilities), ANYONE),
+    Rule(Route("/api/openapi.json", openapi.document), ANYONE),
+    Rule(Route("/api/docs", openapi.page), ANYONE),
     Rule(Route("/health/live", health), PUBLIC),
     Rule(Route("/health/ready", health), PUBLIC),
     Rule(Route("/", page), PUBLIC),
@@ -150,7 +217,7 @@ def create_app(store: Store, settings: ServerSettings) -> Starlette:
         with suppress(asyncio.CancelledError):
             await live
 
-    guard = Middleware(Guard, rules=RULES, accounts=store.accounts, hosts=settings.hosts())
+    guard = Middleware(Guard, rules=RULES, accounts=store.accounts, audit=store.audit, hosts=settings.hosts())
     app = Starlette(
         routes=[rule.route for rule in RULES],
         middleware=[guard],
@@ -160,7 +227,9 @@ def create_app(store: Store, settings: ServerSettings) -> Starlette:
     app.router.redirect_slashes = False
     app.state.store = store
     app.state.settings = settings
+    app.state.rules = RULES
     app.state.hub = stream.Hub(store)
+    app.state.waiters = control.Waiters(store)
     return app
 
 
@@ -209,4 +278,5 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._app.state.hub.close()
+        self._app.state.waiters.close()
         await super().shutdown(sockets=sockets)

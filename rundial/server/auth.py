@@ -8,6 +8,7 @@ into the error envelope.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rundial.server.api.accounts import SESSION_COOKIE
 from rundial.server.api.errors import ApiError, envelope, new_request_id
 from rundial.server.store.accounts import Accounts, Principal
+from rundial.server.store.audit import Audit, Entry
 from rundial.server.store.refusal import Refusal
 
 PUBLIC = "public"
@@ -36,6 +38,17 @@ SECURITY_HEADERS = (
 _NO_STORE = (b"cache-control", b"no-store")
 _READS = frozenset({"GET", "HEAD"})
 _LONGEST_KEY = 256
+_KINDS = {
+    "runId": "run",
+    "projectId": "project",
+    "artifactId": "artifact",
+    "keyId": "api_key",
+    "agentId": "agent",
+    "userId": "user",
+    "ws": "workspace",
+    "pj": "project",
+}
+"""What the audit calls what a path names."""
 
 _log = logging.getLogger("rundial.server")
 
@@ -45,6 +58,8 @@ class Rule(NamedTuple):
 
     route: Route
     scope: str
+    action: str | None = None
+    """What the audit calls it: routes that change what is not a run's own data have one."""
 
 
 class Guard:
@@ -54,13 +69,17 @@ class Guard:
         app: what it protects.
         rules: every route that may be called.
         accounts: knows keys and sessions.
+        audit: where changes are written down, allowed and denied ones.
         hosts: the Host headers that are this server's own, lowercase, with port where the address has one.
     """
 
-    def __init__(self, app: ASGIApp, rules: Sequence[Rule], accounts: Accounts, hosts: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, rules: Sequence[Rule], accounts: Accounts, audit: Audit, hosts: frozenset[str]
+    ) -> None:
         self._app = app
         self._rules = rules
         self._accounts = accounts
+        self._audit = audit
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +100,8 @@ class Guard:
         async def secured(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
+                if message["status"] < 300 or message["status"] == 403:
+                    await self._note(scope, "allowed" if message["status"] < 300 else "denied")
                 started = True
                 headers = list(message.get("headers", ()))
                 own = {name for name, _ in headers}  # a route that serves users' files knows better for them
@@ -104,17 +125,28 @@ class Guard:
         headers = Headers(scope=scope)
         self._check_host(headers)
         _check_origin(headers, scope["scheme"])
-        need = self._need(scope["method"], scope["path"])
+        rule = self._rule(scope)
+        need = None if rule is None else rule.scope
         if need == PUBLIC:
             return
         identify = self._credential(headers, scope["method"])
         principal = identify()
         if principal is None:
             raise _unauthorized()
-        if need not in (None, ANYONE) and not principal.may(need):
-            raise ApiError(403, f"This needs the scope {need}.", "Use a key that has it.")
         scope["principal"] = principal
         scope["identify"] = identify
+        scope["audit_action"] = rule.action if rule is not None else None
+        if need not in (None, ANYONE) and not principal.may(need):
+            raise ApiError(403, f"This needs the scope {need}.", "Use a key that has it.")
+
+    async def _note(self, scope: Scope, verdict: str) -> None:
+        """Write down what was done or denied, before the answer leaves."""
+        action = scope.get("audit_action")
+        if action is None:
+            return
+        kind, identity = scope.get("audit_target") or _target(scope)
+        entry = Entry(action, verdict, kind, identity, scope["request_id"])
+        await asyncio.wrap_future(self._audit.note(scope["principal"], entry))
 
     def _check_host(self, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -125,10 +157,15 @@ class Guard:
                 "Use its own address, or start it with --allowed-host NAME (or NAME:PORT).",
             )
 
-    def _need(self, method: str, path: str) -> str | None:
-        for route, scope in self._rules:
-            if method in (route.methods or ()) and route.path_regex.match(path):
-                return scope
+    def _rule(self, scope: Scope) -> Rule | None:
+        """The rule of the request's route, with the parameters of its path noted for the audit."""
+        for rule in self._rules:
+            found = (
+                rule.route.path_regex.match(scope["path"]) if scope["method"] in (rule.route.methods or ()) else None
+            )
+            if found:
+                scope["audit_path"] = found.groupdict()
+                return rule
         return None
 
     def _credential(self, headers: Headers, method: str) -> Callable[[], Principal | None]:
@@ -146,6 +183,15 @@ class Guard:
             raise _unauthorized()
         _check_same_site(headers, method)
         return lambda: self._accounts.session(session)
+
+
+def _target(scope: Scope) -> tuple[str, str]:
+    """What a request is about, by the last parameter of its path."""
+    parameters: dict[str, str] = scope.get("audit_path", {})
+    if not parameters:
+        return "", ""
+    name, identity = list(parameters.items())[-1]
+    return _KINDS.get(name, name), identity
 
 
 def _unauthorized() -> ApiError:

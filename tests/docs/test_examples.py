@@ -19,7 +19,7 @@ def run_example(name: str, **environment: str) -> subprocess.CompletedProcess[st
 
 APART = {"demo.py", "cli_operational_parity_smoke.py"}
 """Tried by tests of their own."""
-PLAIN = ["artifacts.py", "digits.py", "evals.py", "media.py", "quickstart.py", "traces.py"]
+PLAIN = ["artifacts.py", "dials.py", "digits.py", "evals.py", "media.py", "quickstart.py", "traces.py"]
 FRAMEWORKS = sorted({path.name for path in EXAMPLES.glob("*.py")} - APART - set(PLAIN))
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Download, Locator, Page, expect
 
 from rundial.events import Metrics
+from rundial.server.store import Store
+from tests.server.streams import Stream
 from tests.ui.conftest import LoggedRun, Server
 
 pytestmark = pytest.mark.browser
@@ -120,3 +129,285 @@ def test_unknown_project_is_an_answer(server: Server, stranger: Page) -> None:
 
     expect(stranger.get_by_role("alert")).to_be_visible()
     expect(stranger.get_by_role("button", name="Retry")).to_be_visible()
+
+
+def names(page: Page) -> Locator:
+    return page.locator("table.runs td.name a")
+
+
+def heads(page: Page) -> Locator:
+    return page.locator("table.runs thead th button")
+
+
+def select(page: Page, *runs: str) -> None:
+    for run in runs:
+        page.get_by_role("checkbox", name=f"Select {run}", exact=True).click()
+
+
+def family(server: Server, project: str) -> None:
+    """Three runs that ended, the newest first: c, b, a."""
+    for name, lr, path in (("a", 0.1, "vision/small"), ("b", 0.01, "vision"), ("c", 0.1, "text")):
+        run = LoggedRun(server, project, name, config={"lr": lr, "data": "x"}, tags=[name], path=path)
+        run.log(range(2), loss=lr * 2)
+        run.end()
+
+
+def test_columns_are_chosen_and_remembered(server: Server, page: Page) -> None:
+    """Any config, summary or fact can be a column; the choice is in the address and stays in this browser."""
+    family(server, "columns")
+    open_project(page, server, "columns")
+    expect(heads(page)).to_have_text(["Name", "Status", "Time", "loss"])
+
+    page.get_by_role("button", name="columns").click()
+    expect(page.get_by_role("group", name="Config that differs").get_by_role("checkbox")).to_have_count(1)
+    page.get_by_role("checkbox", name="lr").check()
+    page.get_by_role("checkbox", name="Status").uncheck()
+    page.get_by_role("searchbox", name="Search columns").fill("tag")
+    page.get_by_role("checkbox", name="Tags").check()
+    page.keyboard.press("Escape")
+    expect(heads(page)).to_have_text(["Name", "Time", "loss", "lr", "Tags"])
+
+    page.go_back()
+    expect(heads(page)).to_have_text(["Name", "Time", "loss", "lr"])
+    page.goto(f"{server.url}/#/")
+    open_project(page, server, "columns")
+    expect(heads(page)).to_have_text(["Name", "Time", "loss", "lr", "Tags"])
+    page.get_by_role("button", name="columns").click()
+    page.get_by_role("button", name="Reset to the usual columns").click()
+    expect(heads(page)).to_have_text(["Name", "Status", "Time", "loss"])
+
+
+def test_columns_are_resized(server: Server, page: Page) -> None:
+    """By dragging the edge or with Shift and an arrow key; a reload keeps the width."""
+    family(server, "widths")
+    open_project(page, server, "widths")
+    head = page.locator("table.runs thead th", has_text="Status")
+    box = head.bounding_box()
+    assert box is not None
+    edge, middle = box["x"] + box["width"] - 1, box["y"] + box["height"] / 2
+
+    page.mouse.move(edge, middle)
+    page.mouse.down()
+    page.mouse.move(edge + 60, middle, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="loss", exact=True).press("Shift+ArrowRight")
+    page.reload()
+
+    expect(head).to_be_visible()
+    wider = head.bounding_box()
+    assert wider is not None and round(wider["width"] - box["width"]) == 60
+    remembered = page.evaluate("JSON.parse(localStorage['rundial.table.default-workspace/widths']).widths")
+    assert remembered == {"status": 156, "summary.loss": 82}
+
+
+def test_runs_are_grouped_by_any_column(server: Server, page: Page) -> None:
+    """Groups show how many they hold and the mean of each number; they fold, and the address says so."""
+    family(server, "groups")
+    open_project(page, server, "groups")
+
+    page.get_by_role("combobox", name="Group by").select_option("config.lr")
+    groups = page.locator("table.runs tr.group")
+    expect(groups).to_have_count(2)
+    expect(groups.nth(1)).to_contain_text("0.1 2")
+    expect(groups.nth(1).locator("td.figure").last).to_have_text("0.2000")
+    expect(names(page)).to_have_text(["b", "c", "a"])
+    page.get_by_role("button", name="0.1 2").click()
+    expect(names(page)).to_have_text(["b"])
+
+    page.reload()
+    expect(names(page)).to_have_text(["b"])
+
+
+def test_paths_are_folders(server: Server, page: Page) -> None:
+    """Grouped by path, every part of a path is a folder in the one above it."""
+    family(server, "folders")
+    page.goto(f"{server.url}/#/p/default-workspace/folders?by=path")
+
+    expect(page.locator("table.runs td.name")).to_have_text(
+        ["▾ text 1", "c", "▾ vision 2", "▾ small 1", "a", "b"], use_inner_text=True
+    )
+    page.get_by_role("switch", name="Show all of vision in the charts").click()
+    expect(plot(page, "loss")).to_have_attribute("data-points", "2")
+
+
+def test_tags_and_notes_are_edited_in_place(server: Server, page: Page) -> None:
+    """Enter keeps what one wrote, Escape does not; the server has it."""
+    family(server, "edited")
+    page.goto(f"{server.url}/#/p/default-workspace/edited?cols=tags,notes")
+    page.get_by_role("button", name="Edit tags of a: a").click()
+    page.get_by_role("textbox", name="tags of a").fill("good, <b>, good")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Edit tags of a: good, <b>")).to_be_visible()
+
+    page.get_by_role("button", name="Edit notes of b: none").click()
+    page.keyboard.type("lost")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Edit notes of c: none").click()
+    page.keyboard.type("try again with x")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Edit notes of c: try again with x")).to_be_visible()
+
+    page.reload()
+    expect(page.get_by_role("button", name="Edit notes of b: none")).to_be_visible()
+    expect(page.get_by_role("button", name="Edit notes of c: try again with x")).to_be_visible()
+    expect(page.get_by_role("button", name="Edit tags of a: good, <b>")).to_be_visible()
+
+
+def test_selected_runs_are_tagged(server: Server, page: Page) -> None:
+    """A tag goes to all of them, beside those they have."""
+    family(server, "tagged")
+    page.goto(f"{server.url}/#/p/default-workspace/tagged?cols=tags")
+    select(page, "a", "b")
+    page.get_by_role("toolbar").get_by_role("button", name="tag").click()
+    page.get_by_role("searchbox", name="Tags to add to 2 runs").fill("paper")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Edit tags of a: a, paper")).to_be_visible()
+    expect(page.get_by_role("button", name="Edit tags of b: b, paper")).to_be_visible()
+    expect(page.get_by_role("button", name="Edit tags of c: c")).to_be_visible()
+
+
+def test_archived_runs_leave_the_list(server: Server, page: Page) -> None:
+    """Until one asks for them, or takes it back."""
+    family(server, "archive")
+    open_project(page, server, "archive")
+    select(page, "a")
+    page.get_by_role("button", name="archive", exact=True).click()
+    expect(names(page)).to_have_text(["c", "b"])
+    page.get_by_role("button", name="archived").click()
+    expect(names(page)).to_have_text(["c", "b", "a"])
+    page.get_by_role("button", name="archived").click()
+    page.get_by_role("button", name="Undo").click()
+    expect(names(page)).to_have_text(["c", "b", "a"])
+
+
+def test_deleting_can_be_undone(server: Server, page: Page) -> None:
+    """Deleted runs are gone from the server, running ones are left, Undo brings all back."""
+    family(server, "deleted")
+    LoggedRun(server, "deleted", "live")
+    open_project(page, server, "deleted")
+    select(page, "live", "c", "a")
+    page.get_by_role("button", name="delete").click()
+    expect(page.get_by_text("2 runs deleted. 1 run still running was left.")).to_be_visible()
+    expect(names(page)).to_have_text(["live", "b"])
+    page.reload()
+    expect(names(page)).to_have_text(["live", "b"])
+
+    select(page, "b")
+    page.get_by_role("button", name="delete").click()
+    expect(names(page)).to_have_text(["live"])
+    page.get_by_role("button", name="Undo").click()
+    expect(names(page)).to_have_text(["live", "b"])
+    page.reload()
+    expect(names(page)).to_have_text(["live", "b"])
+
+
+def test_a_deletion_elsewhere_is_seen(server: Server, page: Page) -> None:
+    """Another page deletes a run: it leaves this one's table."""
+    family(server, "elsewhere")
+    open_project(page, server, "elsewhere")
+    expect(plot(page, "loss")).to_have_attribute("data-points", "6")
+    expect(page.get_by_text("live", exact=True)).to_be_visible()
+    run_id = page.locator("table.runs tbody tr").first.get_attribute("data-run")
+
+    server.post("/api/v1/runs/delete", json={"runIds": [run_id]})
+
+    expect(names(page)).to_have_text(["b", "a"])
+
+
+def saved(download: Download) -> str:
+    return Path(download.path()).read_text()
+
+
+def test_selected_runs_are_exported(server: Server, page: Page) -> None:
+    """As CSV and JSON, config and summary in columns of their own; a name is never a formula."""
+    LoggedRun(server, "exported", '=HYPERLINK("x"), two', config={"opt": {"lr": 0.5}}, tags=["t", "u"]).log(
+        range(2), loss=-1.5
+    )
+    open_project(page, server, "exported")
+    page.get_by_role("checkbox", name="Select all runs of the list").check()
+    with page.expect_download() as table:
+        page.get_by_role("button", name="CSV").click()
+    with page.expect_download() as document:
+        page.get_by_role("button", name="JSON").click()
+
+    (row,) = csv.DictReader(io.StringIO(saved(table.value)))
+    assert (row["name"], row["tags"]) == ('\'=HYPERLINK("x"), two', "t, u")
+    assert (row["config.opt.lr"], row["summary.loss"]) == ("0.5", "-1.5")
+    (run,) = json.loads(saved(document.value))
+    assert (run["config"], run["summary"]["loss"]) == ({"opt.lr": 0.5}, -1.5)
+
+
+def test_views_are_saved(server: Server, page: Page) -> None:
+    """A name brings back filter, order, columns and charts."""
+    family(server, "views")
+    page.goto(f"{server.url}/#/p/default-workspace/views?q=name+!%3D+c&sort=%2Bname&cols=config.lr&log=1")
+    page.get_by_role("button", name="views").click()
+    page.get_by_role("searchbox", name="Name of this view").fill("the good ones")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Escape")
+    page.goto(f"{server.url}/#/")
+    open_project(page, server, "views")
+
+    page.get_by_role("button", name="views").click()
+    page.get_by_role("button", name="the good ones", exact=True).click()
+
+    expect(names(page)).to_have_text(["a", "b"])
+    expect(heads(page)).to_have_text(["Name▴", "lr"], use_inner_text=True)
+    expect(page.get_by_role("checkbox", name="log y")).to_be_checked()
+
+
+def test_the_table_is_used_by_keyboard(server: Server, page: Page) -> None:
+    """`j` and `k` move, `x` selects, `h` hides, `e` hides the others, Enter opens."""
+    family(server, "keyboard")
+    open_project(page, server, "keyboard")
+    expect(plot(page, "loss")).to_have_attribute("data-points", "6")
+    for key in "jjkh":
+        page.keyboard.press(key)
+    expect(plot(page, "loss")).to_have_attribute("data-points", "4")
+    for key in "jxe":
+        page.keyboard.press(key)
+    expect(page.get_by_text("1 selected")).to_be_visible()
+    expect(plot(page, "loss")).to_have_attribute("data-points", "2")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("b")
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with 10,000 runs in one project."""
+    data = tmp_path_factory.mktemp("crowd")
+    store = Store(data)
+    stream = Stream(store, "run_00000")
+    stream.start(project="crowd", name="run 0", config={"lr": 0.5})
+    columns = "workspace_id, project_id, kind, status, tags, summary, points, markers, updated_ms, path, environment"
+    copy = (
+        f"INSERT INTO runs (run_id, name, started_ms, config, {columns})"
+        f" SELECT ?, ?, started_ms + ?, ?, {columns} FROM runs WHERE run_id = 'run_00000'"
+    )
+    rows = [(f"run_{n:05}", f"run {n}", n, json.dumps({"lr": n / 10_000})) for n in range(1, 10_000)]
+    store._engine.write(lambda db: db.executemany(copy, rows).rowcount).result()
+    store.close()
+    command = [sys.executable, "-m", "rundial", "server", "--port", "0", "--data", str(data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield Server(process.stdout.readline().split()[-1], store.owner_key)
+        process.terminate()
+
+
+def test_ten_thousand_runs_are_in_reach(crowd: Server, browser: Browser) -> None:
+    """All pages are fetched, sorted and filtered; of the rows only those near the window exist."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(crowd.link())
+    page.wait_for_url(f"{crowd.url}/#/")
+    open_project(page, crowd, "crowd")
+
+    expect(page.get_by_text("10,000 runs")).to_be_visible(timeout=30_000)
+    expect(names(page).first).to_have_text("run 9999")
+    page.locator(".list .scroll").evaluate("box => { box.scrollTop = box.scrollHeight }")
+    expect(names(page).last).to_have_text("run 0")
+    page.locator(".list .scroll").evaluate("box => { box.scrollTop = 0 }")
+    expect(names(page).first).to_have_text("run 9999")
+    assert page.locator("table.runs tbody tr").count() < 150
+    page.goto(f"{crowd.url}/#/p/default-workspace/crowd?q=config.lr+%3C+0.0102+and+config.lr+%3E%3D+0.01")
+    expect(names(page)).to_have_text(["run 101", "run 100"])
+    page.close()

@@ -1,11 +1,14 @@
 """The vocabulary stays readable for a version on either side of ours."""
 
+import math
 from typing import get_args
 
 import msgspec
 import pytest
 
 from rundial.events import (
+    Ack,
+    Dial,
     EvalResult,
     EvalStart,
     Event,
@@ -18,6 +21,7 @@ from rundial.events import (
     RunStart,
     RunUpdate,
     Span,
+    refusal,
 )
 from rundial.wire import encode
 
@@ -87,6 +91,8 @@ WHOLE = [
     ),
     EvalStart(1, "evr", "suite", {"name": "d"}, [{"name": "exact"}], {"t": 0}, "sut"),
     EvalResult(1, "evr", "example", "exact", 0.5, True, "0" * 32, {"path": "a"}, {"k": 1}),
+    Dial(1, "lr", "float", 0.0, 1.0, 0.1, [0.1, 2, "a"], "1/s", "what it does", 0.5),
+    Ack(1, "cmd", "lr", "applied", 0.5, 0.1, "why", {"0": "applied"}, "ada", "because"),
 ]
 REQUIRED = {
     RunStart: 5,
@@ -100,6 +106,8 @@ REQUIRED = {
     Span: 7,
     EvalStart: 3,
     EvalResult: 5,
+    Dial: 3,
+    Ack: 4,
 }
 """How many fields the first version of each event had. A number here never grows: new fields have defaults."""
 
@@ -128,6 +136,8 @@ def test_tags_are_pinned():
         "Span": 9,
         "EvalStart": 10,
         "EvalResult": 11,
+        "Dial": 12,
+        "Ack": 13,
     }
 
 
@@ -158,3 +168,21 @@ def test_defaults_are_not_shared():
     first.tags.append("x")
     first.config["lr"] = 1
     assert (second.tags, second.config) == ([], {})
+
+
+@pytest.mark.parametrize(
+    "dial, taken, refused",
+    [
+        (Dial(0, "x", "float", 0.0, 1.0), [0, 1, 0.5], [-0.1, 2, True, "1", None, [1], math.nan, math.inf, 10**400]),
+        (Dial(0, "x", "float"), [-5, 1e18], [2**63, -(10**30), {}]),
+        (Dial(0, "x", "int", 1, 9), [1, 9, 4.0], [0, 1.5, False, "2"]),
+        (Dial(0, "x", "bool"), [True, False], [0, 1, "true", None]),
+        (Dial(0, "x", "choice", choices=["a", 1]), ["a", 1], ["b", True, None, ["a"]]),
+        (Dial(0, "x", "text"), ["", "a"], [1, None, "x" * 9000]),
+        (Dial(0, "x", "action"), [None], [1, "", False]),
+    ],
+)
+def test_a_dial_takes_what_its_kind_and_bounds_say(dial, taken, refused):
+    """And says of everything else why not."""
+    assert [refusal(dial, value) for value in taken] == [None] * len(taken)
+    assert all(isinstance(refusal(dial, value), str) for value in refused)

@@ -27,6 +27,7 @@ export interface Run {
   startedAtMs: number;
   updatedAtMs: number;
   finishedAtMs: number | null;
+  archivedAtMs: number | null;
 }
 
 /** The metric that stands for a run, and its best value so far. */
@@ -145,7 +146,7 @@ export async function get<T>(path: string): Promise<T> {
 
 export function post(path: string, body: unknown, init: RequestInit = {}): Promise<Response> {
   const headers = { "content-type": "application/json", ...(init.headers as Record<string, string> | undefined) };
-  return request(path, { ...init, method: "POST", headers, body: JSON.stringify(body) });
+  return request(path, { method: "POST", ...init, headers, body: JSON.stringify(body) });
 }
 
 export interface Page {
@@ -171,9 +172,9 @@ export async function projects(workspace: string): Promise<Project[]> {
   return (await get<{ projects: Project[] }>(`/api/v1/workspaces/${segment(workspace)}/projects?limit=1000`)).projects;
 }
 
-/** Newest first. */
+/** Newest first, archived ones too. */
 export function runs(workspace: string, project: string, cursor: string | null): Promise<{ runs: Run[]; page: Page }> {
-  const query = new URLSearchParams({ limit: "1000", order: "desc", orderBy: "startedAtMs" });
+  const query = new URLSearchParams({ limit: "1000", order: "desc", orderBy: "startedAtMs", archived: "any" });
   if (cursor) query.set("cursor", cursor);
   return get(`/api/v1/workspaces/${segment(workspace)}/projects/${segment(project)}/runs/query?${query}`);
 }

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from rundial.events import PROTOCOL
-from rundial.server.api.errors import ApiError
+from rundial.server.api.errors import ApiError, not_found
 from rundial.server.api.request import base_url, principal_of, read_json, store_of
+from rundial.server.api.runs import answer
 from rundial.server.store.accounts import SESSION_MILLISECONDS
 from rundial.version import __version__
 
@@ -24,23 +25,93 @@ class Login(msgspec.Struct, forbid_unknown_fields=True):
     token: str
 
 
+class NewWorkspace(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /api/v1/workspaces``."""
+
+    slug: str
+    name: str | None = None
+
+
+class NewProject(msgspec.Struct, forbid_unknown_fields=True):
+    """Body of ``POST /api/v1/workspaces/{ws}/projects``."""
+
+    slug: str
+    name: str | None = None
+
+
 def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-async def whoami(request: Request) -> Response:
-    """``GET /api/v1/auth/whoami``"""
+def require_workspace(request: Request, whole: bool = False) -> None:
+    """Raise :class:`ApiError` unless the ``{ws}`` of the path is the caller's.
+
+    With ``whole`` a key that is bound to one project is refused (403): what it asks for is the whole workspace's.
+    """
     principal = principal_of(request)
-    return _json(
-        {
-            "authenticated": True,
-            "principal": principal.kind,
-            "workspaceSlug": principal.workspace_slug,
-            "scopes": sorted(principal.scopes),
-            "keyId": principal.id,
-            "label": principal.label,
-        }
+    if request.path_params["ws"] not in (principal.workspace_slug, principal.workspace_id):
+        raise not_found()
+    if whole and principal.project_id is not None:
+        raise ApiError(403, "This key is bound to one project.", "Use a key of the workspace.")
+
+
+def signed_in(request: Request, session: str) -> Response:
+    """The answer that hands a browser its session."""
+    answered = _json({"authenticated": True})
+    answered.set_cookie(
+        SESSION_COOKIE,
+        session,
+        max_age=SESSION_MILLISECONDS // 1000,
+        path="/",
+        secure=request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
     )
+    return answered
+
+
+async def whoami(request: Request) -> Response:
+    """``GET /api/v1/auth/whoami``: who asks, and what they may."""
+    principal = principal_of(request)
+    found = {
+        "authenticated": True,
+        "principal": principal.kind,
+        "workspaceId": principal.workspace_id,
+        "workspaceSlug": principal.workspace_slug,
+        "projectId": principal.project_id,
+        "scopes": sorted(principal.scopes),
+        "keyId": principal.id,
+        "label": principal.label,
+    }
+    if principal.kind == "user":
+        found["user"] = await run_in_threadpool(store_of(request).users.of_session, principal)
+    return _json(found)
+
+
+async def create_workspace(request: Request) -> Response:
+    """``POST /api/v1/workspaces``: a new workspace with its owner's key, whose text is in this answer only."""
+    workspaces, principal = store_of(request).workspaces, principal_of(request)
+    asked = await read_json(request, NewWorkspace)
+
+    def make() -> Any:
+        made = workspaces.create(principal, asked.slug, asked.name or asked.slug)
+        request.scope["audit_target"] = ("workspace", made["workspaceId"])
+        return made
+
+    return await answer(make)
+
+
+async def create_project(request: Request) -> Response:
+    """``POST /api/v1/workspaces/{ws}/projects``: a new project."""
+    workspaces, principal, workspace = store_of(request).workspaces, principal_of(request), request.path_params["ws"]
+    asked = await read_json(request, NewProject)
+
+    def make() -> Any:
+        made = workspaces.create_project(principal, workspace, asked.slug, asked.name or asked.slug)
+        request.scope["audit_target"] = ("project", made["projectId"])
+        return made
+
+    return await answer(make)
 
 
 async def links(request: Request) -> Response:
@@ -55,17 +126,7 @@ async def login(request: Request) -> Response:
     session = await run_in_threadpool(store_of(request).accounts.redeem_link, asked.token)
     if session is None:
         raise ApiError(401, "This login link is unknown, used or expired.", "Run `rundial ui` for a new one.")
-    answer = _json({"authenticated": True})
-    answer.set_cookie(
-        SESSION_COOKIE,
-        session,
-        max_age=SESSION_MILLISECONDS // 1000,
-        path="/",
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
-    return answer
+    return signed_in(request, session)
 
 
 async def logout(request: Request) -> Response:
@@ -73,11 +134,11 @@ async def logout(request: Request) -> Response:
     session = request.cookies.get(SESSION_COOKIE)
     if session is not None and principal_of(request).kind == "user":
         await run_in_threadpool(store_of(request).accounts.end_session, session)
-    answer = _json({"authenticated": False})
-    answer.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="strict")
-    return answer
+    answered = _json({"authenticated": False})
+    answered.delete_cookie(SESSION_COOKIE, path="/", httponly=True, samesite="strict")
+    return answered
 
 
 async def capabilities(request: Request) -> Response:
     """``GET /api/v1/cli/capabilities``: what this server understands."""
-    return _json({"version": __version__, "protocol": PROTOCOL, "records": True})
+    return _json({"version": __version__, "protocol": PROTOCOL, "records": True, "json": True})

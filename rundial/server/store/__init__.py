@@ -14,23 +14,32 @@ from pathlib import Path
 from typing import Any
 
 from rundial.server.store.accounts import Accounts, Principal, furnish, now_ms
+from rundial.server.store.agents import Agents
 from rundial.server.store.artifacts import Artifacts
+from rundial.server.store.audit import Audit
 from rundial.server.store.blobs import Blobs
+from rundial.server.store.commands import Commands
 from rundial.server.store.compactor import Compactor
 from rundial.server.store.engine import Engine
 from rundial.server.store.eval_runs import Evals
+from rundial.server.store.export import Exports
 from rundial.server.store.ingest import Change, Ingest
 from rundial.server.store.json_evals import JsonEvals
+from rundial.server.store.json_wire import JsonWire
+from rundial.server.store.keys import Keys
 from rundial.server.store.logs import Logs
 from rundial.server.store.media import Media
 from rundial.server.store.purge import Purge
+from rundial.server.store.run_edits import RunEdits
 from rundial.server.store.runs import Runs
 from rundial.server.store.schema import migrate
 from rundial.server.store.series import Series
 from rundial.server.store.signing import Signer, signing_secret
 from rundial.server.store.spans import Spans
 from rundial.server.store.uploads import Uploads
+from rundial.server.store.users import Users
 from rundial.server.store.watch import mark_silent
+from rundial.server.store.workspaces import Workspaces
 from rundial.wire import Chunk
 
 log = logging.getLogger(__name__)
@@ -59,13 +68,22 @@ class Store:
             self._engine.close()
             raise
         self.accounts = Accounts(self._engine)
+        self.keys = Keys(self._engine, self.accounts)
+        self.agents = Agents(self._engine, self.accounts)
+        self.users = Users(self._engine, self.accounts)
+        self.workspaces = Workspaces(self._engine)
+        self.audit = Audit(self._engine)
         self.runs = Runs(self._engine)
         self.series = Series(self._engine)
+        self.exports = Exports(self._engine)
         self.logs = Logs(self._engine)
         self.spans = Spans(self._engine)
+        self.run_edits = RunEdits(self._engine, self._publish)
+        self.commands = Commands(self._engine, self._dials_changed)
         self._ingest = Ingest(self._engine, self._publish)
         self.evals = Evals(self._engine)
         self.json_evals = JsonEvals(self._engine, self._publish)
+        self.wire = JsonWire(self._engine, self._publish)
         self.artifacts = Artifacts(self._engine, self._publish)
         self.media = Media(self._engine, self._publish)
         self.uploads = Uploads(self._engine, self.blobs, self.signer, self._publish)
@@ -108,6 +126,12 @@ class Store:
                 callback(change)
             except Exception:  # one listener's failure is not the others'
                 log.exception("a subscriber failed")
+
+    def _dials_changed(self, run_id: str) -> None:
+        with self._engine.read() as db:
+            row = db.execute("SELECT project_id, workspace_id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        if row is not None:
+            self._publish([Change(run_id, row[0], row[1], [], [], False, frozenset({"dials"}))])
 
     def _watch(self) -> None:
         if now_ms() - self._watched_ms >= _WATCH_MILLISECONDS:

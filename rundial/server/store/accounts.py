@@ -25,6 +25,7 @@ SCOPES = frozenset(
         "artifacts:write",
         "project:read",
         "stream:read",
+        "control:write",
         "project:write",
         "admin",
     }
@@ -105,7 +106,7 @@ class Accounts:
                 ).rowcount
             )
         ).result()
-        self._forget()
+        self.forget()
 
     def create_link(self, principal: Principal, ttl_seconds: int = 300) -> tuple[str, int]:
         """A login link's token, good once, and when it expires (Unix milliseconds)."""
@@ -129,7 +130,7 @@ class Accounts:
         self._engine.write(
             lambda db: db.execute("DELETE FROM sessions WHERE hash = ?", (digest(token),)).rowcount
         ).result()
-        self._forget()
+        self.forget()
 
     def _find(self, secret: str, select: str) -> _Found | None:
         if len(secret) > _LONGEST or not secret.isascii():
@@ -154,7 +155,8 @@ class Accounts:
                     self._known.clear()
                 self._known[hashed] = found
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Ask the database again, about every key and session."""
         with self._guard:
             self._generation += 1
             self._known = {}
@@ -235,13 +237,16 @@ def _redeem(db: sqlite3.Connection, token: str) -> str | None:
     if row is None:
         return None
     db.execute("DELETE FROM login_links WHERE hash = ?", (digest(token),))
-    if row[1] <= now_ms():
-        return None
+    return None if row[1] <= now_ms() else insert_session(db, row[0])
+
+
+def insert_session(db: sqlite3.Connection, key_id: str) -> str:
+    """A new session that acts for a key; its token."""
     session = "rds_" + secrets.token_urlsafe(32)
     db.execute("DELETE FROM sessions WHERE expires_ms < ?", (now_ms(),))
     db.execute(
         "INSERT INTO sessions (hash, session_id, key_id, created_ms, expires_ms) VALUES (?, ?, ?, ?, ?)",
-        (digest(session), new_id("ses"), row[0], now_ms(), now_ms() + SESSION_MILLISECONDS),
+        (digest(session), new_id("ses"), key_id, now_ms(), now_ms() + SESSION_MILLISECONDS),
     )
     return session
 

@@ -14,6 +14,7 @@ from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
 from rundial.server.store.engine import Engine
 from rundial.server.store.refusal import invalid
+from rundial.server.store.run_edits import PRESENT
 
 Json = dict[str, Any]
 STATUSES = ("same", "regressed", "improved", "added", "removed")
@@ -86,7 +87,7 @@ class Evals:
                 suite["runs"] = [
                     eval_run_document(db, row)
                     for row in db.execute(
-                        f"{EVAL_RUN} WHERE e.project_id = ? AND {where}"
+                        f"{EVAL_RUN} WHERE e.project_id = ? AND {PRESENT} AND {where}"
                         " ORDER BY e.started_ms DESC, e.eval_run_id LIMIT ?",
                         (project_id, *values, runs),
                     ).fetchall()

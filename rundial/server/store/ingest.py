@@ -15,6 +15,8 @@ import msgspec
 
 from rundial import wire
 from rundial.events import (
+    Ack,
+    Dial,
     EvalResult,
     EvalStart,
     Event,
@@ -27,7 +29,7 @@ from rundial.events import (
     Span,
     clean_key,
 )
-from rundial.server.store import evals, logs, spans
+from rundial.server.store import commands, evals, logs, spans
 from rundial.server.store.accounts import Principal, now_ms
 from rundial.server.store.admission import (
     MAX_NAME,
@@ -49,9 +51,19 @@ MAX_MARKERS = 10_000
 MAX_REASON = 2_000
 MAX_LONG_TEXT = 100_000
 _MAX_TALLIES = 10_000
-_APPENDERS: dict[str, Callable[..., None]] = {"logs": logs.append, "spans": spans.append, "evals": evals.append}
+_APPENDERS: dict[str, Callable[..., None]] = {
+    "logs": logs.append,
+    "spans": spans.append,
+    "evals": evals.append,
+    "dials": commands.append,
+}
 """The rooms of those events that a run has many of, by the name the live stream gives them."""
-_CLASSES: dict[str, tuple[type, ...]] = {"logs": (LogLine,), "spans": (Span,), "evals": (EvalStart, EvalResult)}
+_CLASSES: dict[str, tuple[type, ...]] = {
+    "logs": (LogLine,),
+    "spans": (Span,),
+    "evals": (EvalStart, EvalResult),
+    "dials": (Dial, Ack),
+}
 
 
 class Change(NamedTuple):
@@ -64,7 +76,7 @@ class Change(NamedTuple):
     markers: list[Marker]
     run_changed: bool
     kinds: frozenset[str] = frozenset()
-    """What else there is more of: ``logs``, ``spans``, ``evals``, ``media``, ``artifacts``."""
+    """What else there is more of: ``logs``, ``spans``, ``evals``, ``media``, ``artifacts``, ``dials``."""
 
 
 class Ingest:
@@ -124,6 +136,7 @@ class Ingest:
             self._take(work, batch)
         work.save()
         body = _reply(stream, work.next, work.accepted, work.duplicate, work.rejected)
+        body["commands"] = work.commands()
         if batches and batches[0].chunk.first == 0:
             body["run"] = _run_reply(db, stream, page_url)
         return status, body, work.change()
@@ -196,6 +209,13 @@ class _Work:
         for seq, event in batch.others:
             self._take_event(seq, event)
         self.next = batch.chunk.next
+
+    def commands(self) -> list[dict[str, Any]]:
+        """The commands that are new for this stream's dials; they ride back in the answer."""
+        handed = commands.hand_over(self.db, self.run_id, self.stream, self.now) if self.status == "running" else []
+        if handed:
+            self.kinds.add("dials")
+        return handed
 
     def refuse(self, bad: Bad) -> None:
         """A record that could be read and still cannot be taken."""
@@ -329,6 +349,8 @@ class _Work:
                     self.run_id,
                 ),
             )
+            if event.status != "crashed":  # one that crashed may be taken up again, and then obeys
+                commands.end_all(self.db, self.run_id, self.now)
             self.run_changed = True
 
     def _decides(self) -> bool:

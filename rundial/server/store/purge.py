@@ -1,4 +1,4 @@
-"""The purge: uploads that nobody goes on with, and blobs that nothing refers to any more, are removed."""
+"""The purge: deleted runs, uploads that nobody goes on with, and blobs that nothing refers to any more, are removed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from rundial.server.store.accounts import now_ms
 from rundial.server.store.blobs import Blobs
 from rundial.server.store.engine import Engine
+from rundial.server.store.run_edits import purge_deleted
 from rundial.server.store.versions import drop_files
 
 UNFINISHED_MILLISECONDS = 24 * 3600 * 1000
@@ -56,7 +57,7 @@ class Purge:
 
     def run(self, now: int) -> int:
         """One pass, as if it were ``now`` (Unix milliseconds); how much was removed."""
-        return self._uploads(now) + self._unreferenced()
+        return purge_deleted(self._engine, now) + self._uploads(now) + self._unreferenced()
 
     def sweep(self) -> None:
         """Remove what a stop at the wrong moment left on the disk and the database does not know."""

@@ -18,6 +18,7 @@ from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
 from rundial.server.store.engine import Engine
 from rundial.server.store.refusal import invalid
+from rundial.server.store.run_edits import PRESENT
 from rundial.server.store.series import key_facts
 
 MAX_MARKERS = 10_000
@@ -36,10 +37,11 @@ _ORDER = {
 _RUN = (
     "SELECT r.run_id, r.name, r.kind, r.status, r.reason, r.project_id, p.slug, w.slug, r.run_group, r.job_type,"
     " r.tags, r.notes, r.config, r.summary, r.last_step, r.points, r.started_ms, r.updated_ms, r.finished_ms,"
-    " r.path, r.alias, r.primary_name, r.primary_mode, r.best_value, r.best_step"
+    " r.path, r.alias, r.archived_ms,"
+    " r.primary_name, r.primary_mode, r.best_value, r.best_step"
     " FROM runs r JOIN projects p ON p.project_id = r.project_id JOIN workspaces w ON w.workspace_id = r.workspace_id"
 )
-_VISIBLE = "r.workspace_id = ? AND (? IS NULL OR r.project_id = ?)"
+_VISIBLE = f"r.workspace_id = ? AND (? IS NULL OR r.project_id = ?) AND {PRESENT}"
 
 
 class Runs:
@@ -57,7 +59,7 @@ class Runs:
             row = db.execute(
                 "SELECT workspace_id, slug, name FROM workspaces WHERE workspace_id = ?", (principal.workspace_id,)
             ).fetchone()
-        role = "owner" if principal.may("admin") else "member"
+        role = "owner" if principal.may("admin") else "member" if principal.may("metrics:write") else "viewer"
         return [{"workspaceId": row[0], "workspaceSlug": row[1], "name": row[2], "role": role}] if row else [], None
 
     def projects(self, principal: Principal, workspace: str, *, limit: int, cursor: str | None) -> _Page | None:
@@ -70,7 +72,7 @@ class Runs:
                 "SELECT p.project_id, p.slug, p.name, count(r.run_id),"
                 " coalesce(sum(CASE WHEN r.status = 'running' THEN 1 ELSE 0 END), 0),"
                 " coalesce(max(r.updated_ms), p.created_ms)"
-                " FROM projects p LEFT JOIN runs r ON r.project_id = p.project_id"
+                f" FROM projects p LEFT JOIN runs r ON r.project_id = p.project_id AND {PRESENT}"
                 " WHERE p.workspace_id = ? AND (? IS NULL OR p.project_id = ?) AND p.slug > ?"
                 " GROUP BY p.project_id, p.slug, p.name, p.created_ms ORDER BY p.slug LIMIT ?",
                 (*_scope(principal), after[0] if after else "", limit + 1),
@@ -91,6 +93,7 @@ class Runs:
         cursor: str | None,
         search: str | None,
         statuses: Sequence[str],
+        archived: bool | None = None,
     ) -> _Page | None:
         """A page of a project's runs; None when the project is not visible.
 
@@ -100,6 +103,7 @@ class Runs:
             cursor: where the page before ended, as it said.
             search: a part of the name or id, in whatever case.
             statuses: only runs in one of these; none means all.
+            archived: only archived runs, or only others; None means both.
 
         Raises:
             Refusal: an unknown order or a cursor that is none.
@@ -113,7 +117,9 @@ class Runs:
             project_id = find_project(db, principal, project) if _is_own(principal, workspace) else None
             if project_id is None:
                 return None
-            where, values = ["r.project_id = ?"], [project_id]
+            where, values = ["r.project_id = ?", PRESENT], [project_id]
+            if archived is not None:
+                where.append(f"r.archived_ms IS {'NOT ' if archived else ''}NULL")
             for part, more in (_after(column, order, cursor), _search(search), _statuses(statuses)):
                 if part:
                     where.append(part)
@@ -213,6 +219,7 @@ def _document(db: sqlite3.Connection, row: tuple[Any, ...]) -> Json:
         "finishedAtMs",
         "path",
         "alias",
+        "archivedAtMs",
     )
     document = dict(zip(names, row))
     for name in ("tags", "config", "summary"):

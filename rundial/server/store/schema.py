@@ -9,7 +9,19 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from rundial.server.store import artifacts, evals, logs, media, spans
+from rundial.server.store import (
+    agents,
+    artifacts,
+    audit,
+    commands,
+    evals,
+    json_wire,
+    logs,
+    media,
+    run_edits,
+    spans,
+    users,
+)
 from rundial.server.store.engine import COLUMN_TYPES, Engine, StoreError
 
 _FIRST = """
@@ -169,7 +181,18 @@ CREATE TABLE chunks (
 );
 """
 
-MIGRATIONS = (_FIRST, logs.TABLES, spans.TABLES, artifacts.TABLES, media.TABLES, evals.TABLES)
+MIGRATIONS = (
+    _FIRST,
+    logs.TABLES,
+    spans.TABLES,
+    artifacts.TABLES,
+    media.TABLES,
+    evals.TABLES,
+    run_edits.TABLES,
+    commands.TABLES,
+    users.TABLES + agents.TABLES + audit.TABLES,
+    json_wire.TABLES,
+)
 
 
 def migrate(engine: Engine) -> None:

@@ -6,7 +6,7 @@ import { LiveStream, type LivePoints } from "../../stream";
 
 /** Speed is taken over this long: short enough to follow a change, long enough to be calm. */
 const SPEED_WINDOW_MS = 20_000;
-const KINDS = ["logs", "spans", "media", "artifacts", "evals"];
+const KINDS = ["logs", "spans", "media", "artifacts", "evals", "dials"];
 
 export class RunModel {
   readonly run = signal<RunDetail | null>(null);

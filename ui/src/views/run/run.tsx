@@ -12,6 +12,7 @@ import { Status } from "../../parts/status";
 import { Lasted } from "../../parts/time";
 import { route, setQuery } from "../../router";
 import { Artifacts } from "./artifacts";
+import { Dials } from "./dials";
 import { Evals } from "./evals";
 import { RunModel } from "./model";
 import { Logs } from "./logs";
@@ -26,6 +27,7 @@ const TABS: [string, string][] = [
   ["charts", "Charts"],
   ["system", "System"],
   ["logs", "Logs"],
+  ["dials", "Dials"],
   ["media", "Media"],
   ["tables", "Tables"],
   ["artifacts", "Artifacts"],
@@ -70,6 +72,7 @@ function Loaded({ model, run }: { model: RunModel; run: RunDetail }) {
       {tab === "overview" && <Overview run={run} markers={model.markers.value} />}
       {tab === "charts" && <Charts model={model} run={run} />}
       {tab === "system" && <System model={model} run={run} />}
+      {tab === "dials" && <Dials model={model} run={run} />}
       {tab === "logs" && <Logs model={model} run={run} />}
       {tab === "media" && <Media model={model} run={run} />}
       {tab === "tables" && <Tables model={model} run={run} />}

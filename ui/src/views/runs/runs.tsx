@@ -1,4 +1,4 @@
-import { useComputed } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import type { Run } from "../../api";
 import type { ChartContext, ChartRun } from "../../chart/chart";
@@ -10,14 +10,28 @@ import { count } from "../../format";
 import { Header } from "../../parts/header";
 import { Failure, QuickStart } from "../../parts/notice";
 import { route, setQuery } from "../../router";
-import { matchesRun, parseSort, primaryColumns, sorted, sortText } from "./columns";
+import { BulkBar, compareLink, NoticeBar } from "./bulk";
+import { defaultColumns, type Layout, listText, parseList, parseSort, sorted, sortText } from "./columns";
+import { FACT_NAMES, fieldWords, type Known, knownFields } from "./fields";
+import { FilterBox, useFilter } from "./filter";
+import { groupedRows } from "./groups";
+import { useTableKeys } from "./keys";
 import { ProjectModel } from "./model";
+import { ColumnPicker } from "./picker";
+import { recall, remember } from "./remember";
+import { SavedViews } from "./saved";
 import { RunsTable } from "./table";
 
 const SHOWN_AT_FIRST = 10;
+const GROUP_FACTS = ["status", "group", "job", "path", "tags", "kind"];
 const NO_MARKERS: ChartContext["markers"] = new Map();
 
-export function ProjectView({ workspace, project }: { workspace: string; project: string }) {
+interface Place {
+  workspace: string;
+  project: string;
+}
+
+export function ProjectView({ workspace, project }: Place) {
   const model = useMemo(() => new ProjectModel(workspace, project), []);
   useEffect(() => {
     document.title = `${project} · Rundial`;
@@ -29,7 +43,9 @@ export function ProjectView({ workspace, project }: { workspace: string; project
       <Header place={{ workspace, project }} stream={model.stream.value} />
       {model.error.value && <Failure error={model.error.value} retry={() => model.load()} />}
       {runs ? (
-        runs.size ? <Filled model={model} runs={runs} /> : <main class="page"><QuickStart project={project} /></main>
+        runs.size ? <Filled model={model} runs={runs} place={{ workspace, project }} /> : (
+          <main class="page"><NoticeBar model={model} /><QuickStart project={project} /></main>
+        )
       ) : (
         !model.error.value && <main class="page"><p class="muted">Loading runs …</p></main>
       )}
@@ -37,21 +53,36 @@ export function ProjectView({ workspace, project }: { workspace: string; project
   );
 }
 
-function Filled({ model, runs }: { model: ProjectModel; runs: ReadonlyMap<string, Run> }) {
+function Filled({ model, runs, place }: { model: ProjectModel; runs: ReadonlyMap<string, Run>; place: Place }) {
   const hover = useHover();
-  const query = route.value.query;
-  const filter = query.get("q") ?? "";
+  const cursor = useSignal<string | null>(null);
+  const typing = useSignal(false);
+  const selection = useSignal<ReadonlySet<string>>(new Set());
+  const { query } = route.value;
+  const text = query.get("q") ?? "";
   const sort = query.get("sort");
+  const by = query.get("by");
+  const folded = query.get("shut");
+  const archive = query.get("archived") === "1";
+  const members = model.members.value;
+  const all = useMemo(() => [...runs.values()], [runs]);
+  const known = useMemo(() => knownFields(all), [members, model.metrics.value.length]);
+  const { filter, complaint } = useFilter(text, known, typing.value);
   // The order is made when someone asks for one, not whenever a value changes: rows must not move by themselves.
-  const ids = [...runs.keys()].join();
-  const order = useMemo(() => sorted([...runs.values()], parseSort(sort)).map((run) => run.runId), [ids, sort]);
-  const columns = useMemo(() => primaryColumns(runs.values()), [ids, model.metrics.value.length]);
-  const rows = order.flatMap((runId) => runs.get(runId) ?? []).filter((run) => matchesRun(run, filter));
+  const order = useMemo(() => sorted(all, parseSort(sort)).map((run) => run.runId), [members, sort]);
+  const listed = useMemo(
+    () => order.flatMap((runId) => runs.get(runId) ?? []).filter((run) => (archive || run.archivedAtMs === null) && filter.matches(run)),
+    [order, runs, filter, archive],
+  );
+  const rows = useMemo(() => groupedRows(listed, by, new Set(parseList(folded))), [listed, by, folded]);
+  const { columns, layout, setColumns, setWidth } = useLayout(place, all, members + model.metrics.value.length, query.get("cols"));
   const visible = useVisible(runs);
+  const selected = selection.value;
+  const chosen = useMemo(() => listed.filter((run) => selected.has(run.runId)), [listed, selected]);
 
-  const shownKey = rows.filter((run) => visible.has(run.runId)).map((run) => run.runId + run.runName).join();
+  const shownKey = listed.filter((run) => visible.has(run.runId)).map((run) => run.runId + run.runName).join();
   const shown = useMemo<ReadonlyMap<string, ChartRun>>(
-    () => new Map(rows.filter((run) => visible.has(run.runId)).map((run) => [run.runId, { name: run.runName, startedAtMs: run.startedAtMs }])),
+    () => new Map(listed.filter((run) => visible.has(run.runId)).map((run) => [run.runId, { name: run.runName, startedAtMs: run.startedAtMs }])),
     [shownKey],
   );
   const { x, zoom } = chartView.value;
@@ -60,50 +91,113 @@ function Filled({ model, runs }: { model: ProjectModel; runs: ReadonlyMap<string
     model.store.setScope({ runs: starts, x, zoom });
   }, [shown, x, zoom]);
 
-  const toggle = (runId: string) => {
-    const next = new Set(visible);
-    if (!next.delete(runId)) next.add(runId);
-    setQuery({ runs: [...next].join(",") || "none" });
-  };
-  const sortBy = (column: string) => {
+  const onShow = (runIds: readonly string[], show: boolean) => showRuns(changed(visible, runIds, show));
+  const onSelect = (runIds: readonly string[], select: boolean) => (selection.value = changed(selected, runIds, select));
+  const onOnly = () => showRuns(new Set(chosen.map((run) => run.runId)));
+  const onSort = (column: string) => {
     const present = parseSort(sort);
     const again = present?.column === column;
     if (again && !present.descending) setQuery({ sort: null }, true);
     else setQuery({ sort: sortText({ column, descending: !again }) }, true);
   };
+  const onFold = (key: string) => setQuery({ shut: listText([...changed(new Set(parseList(folded)), [key], !parseList(folded)?.includes(key))]) });
+  const onCompare = () => (location.hash = compareLink(place, chosen.map((run) => run.runId)));
+  useTableKeys({ rows, cursor, selected, visible, onSelect, onShow, onOnly, onCompare });
+
+  const charts = query.get("charts") !== "0";
   const context: ChartContext = { store: model.store, runs: shown, markers: NO_MARKERS, hover };
   return (
-    <main class="split">
+    <main class={charts ? "split" : "split whole"}>
       <div class="list">
         <div class="controls">
-          <b>{count(runs.size, "run")}</b>
-          <span class="muted">{shown.size} shown</span>
-          <button onClick={() => setQuery({ runs: rows.map((run) => run.runId).join(",") || "none" })}>all</button>
-          <button onClick={() => setQuery({ runs: "none" })}>none</button>
-          <input
-            type="search" class="filter" data-filter="" placeholder="filter runs  /" aria-label="Filter runs by name, id, status or tag"
-            value={filter} onInput={(event) => setQuery({ q: event.currentTarget.value })}
-          />
+          <FilterBox text={text} complaint={complaint} known={known} runs={all} typing={typing} onText={(q) => setQuery({ q })} />
+          <button aria-pressed={!charts} title="The table alone, or with charts" onClick={() => setQuery({ charts: charts ? "0" : null }, true)}>table only</button>
         </div>
+        <div class="controls">
+          <b>{listed.length === all.length ? count(all.length, "run") : `${listed.length.toLocaleString("en-US")} of ${count(all.length, "run")}`}</b>
+          <span class="muted">{shown.size} shown</span>
+          <button onClick={() => showRuns(new Set(listed.map((run) => run.runId)))}>all</button>
+          <button onClick={() => showRuns(new Set())}>none</button>
+          <span class="space" />
+          <GroupSelect by={by} known={known} />
+          <ColumnPicker columns={columns} known={known} runs={chosen.length > 1 ? chosen : all} onColumns={setColumns} />
+          <SavedViews place={`${place.workspace}/${place.project}`} />
+          {(archive || all.some((run) => run.archivedAtMs !== null)) && (
+            <button aria-pressed={archive} onClick={() => setQuery({ archived: archive ? null : "1" }, true)}>archived</button>
+          )}
+        </div>
+        <BulkBar model={model} chosen={chosen} place={place} onOnly={onOnly} onClear={() => (selection.value = new Set())} />
+        <NoticeBar model={model} />
         <Arrived model={model} />
-        <div class="scroll">
-          <RunsTable {...{ rows, columns, visible }} hovered={hover.now} sort={parseSort(sort)} onSort={sortBy} onToggle={toggle} />
-          {!rows.length && <p class="empty">No run matches “{filter}”.</p>}
+        <RunsTable
+          {...{ model, rows, columns, layout, visible, selected, cursor, onSort, onShow, onSelect, onFold }}
+          runs={listed} sort={parseSort(sort)} hovered={hover.now} onWidth={setWidth}
+          listing={`${text}\n${sort}\n${by}\n${archive}`}
+        >
+          {!listed.length && <p class="empty">{text ? <>No run matches <code>{text}</code>.</> : "All runs are in the archive."}</p>}
           {model.nextCursor.value && (
             <p class="empty">
               The newest {runs.size.toLocaleString("en-US")} runs. <button onClick={() => model.loadMore()}>Load more</button>
             </p>
           )}
-        </div>
+        </RunsTable>
       </div>
-      <div class="panel">
-        <ChartControls filterKey={false} />
-        <div class="scroll">
-          {shown.size ? <ChartGrid metrics={model.metrics.value} context={context} /> : <p class="empty">No run is shown. The dots in the table show and hide runs.</p>}
+      {charts && (
+        <div class="panel">
+          <ChartControls filterKey={false} />
+          <div class="scroll">
+            {shown.size ? <ChartGrid metrics={model.metrics.value} context={context} /> : <p class="empty">No run is shown. The dots in the table show and hide runs.</p>}
+          </div>
         </div>
-      </div>
+      )}
     </main>
   );
+}
+
+function changed(set: ReadonlySet<string>, names: readonly string[], present: boolean): ReadonlySet<string> {
+  const next = new Set(set);
+  for (const name of names) present ? next.add(name) : next.delete(name);
+  return next;
+}
+
+function showRuns(visible: ReadonlySet<string>): void {
+  setQuery({ runs: [...visible].join(",") || "none" });
+}
+
+function GroupSelect({ by, known }: { by: string | null; known: Known }) {
+  const config = by && !GROUP_FACTS.includes(by) && !known.config.includes(by) ? [by, ...known.config] : known.config;
+  return (
+    <label class="group-by">
+      group
+      <select aria-label="Group by" value={by ?? ""} onChange={(event) => setQuery({ by: event.currentTarget.value, shut: null }, true)}>
+        <option value="">none</option>
+        {GROUP_FACTS.map((name) => <option key={name} value={name}>{fieldWords(name).toLowerCase()}</option>)}
+        {config.length > 0 && <optgroup label="Config">{config.map((name) => <option key={name} value={name}>{fieldWords(name)}</option>)}</optgroup>}
+        {known.summary.length > 0 && <optgroup label="Summary">{known.summary.map((name) => <option key={name} value={name}>{fieldWords(name)}</option>)}</optgroup>}
+        <optgroup label="Run">{FACT_NAMES.filter((name) => !GROUP_FACTS.includes(name)).map((name) => <option key={name} value={name}>{fieldWords(name).toLowerCase()}</option>)}</optgroup>
+      </select>
+    </label>
+  );
+}
+
+/** The table's columns: those in the address, or what this browser remembers, or the usual ones. */
+function useLayout({ workspace, project }: Place, runs: readonly Run[], version: number, text: string | null) {
+  const key = `table.${workspace}/${project}`;
+  const layout = useSignal<Layout>(recall<Layout>(key) ?? { columns: null, widths: {} });
+  const usual = useMemo(() => defaultColumns(runs), [version]);
+  const keep = (next: Layout) => {
+    layout.value = next;
+    remember(key, next);
+  };
+  const setColumns = (columns: readonly string[] | null) => {
+    keep({ ...layout.value, columns: columns && [...columns] });
+    setQuery({ cols: columns && listText(columns) }, true);
+  };
+  const setWidth = (column: string, width: number | null) => {
+    const { [column]: _, ...widths } = layout.value.widths;
+    keep({ ...layout.value, widths: width === null ? widths : { ...widths, [column]: width } });
+  };
+  return { columns: parseList(text) ?? layout.value.columns ?? usual, layout: layout.value, setColumns, setWidth };
 }
 
 /** Which runs the charts show: those the address names, or the first ten. */

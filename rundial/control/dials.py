@@ -1,0 +1,358 @@
+"""Dials: typed controls of a run that are turned while it runs. ``run.dial`` offers one, ``run.poll`` obeys."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from rundial import events
+from rundial.control import ranks
+from rundial.control.begun import Begun
+from rundial.control.dial import Dial
+from rundial.control.listener import listen
+from rundial.control.offer import (
+    MAX_MESSAGE,
+    Value,
+    checked_bounds,
+    checked_choices,
+    checked_function,
+    checked_name,
+    kind_of,
+    message_of,
+    shown,
+)
+from rundial.events import Ack, Marker
+from rundial.pipeline import Pipeline
+
+INTERRUPTED = "the process ended while this was being applied; it is not applied again"
+UNKNOWN = "it was handed to a process that ended elsewhere without saying what became of it; it is not applied again"
+ENDED = "the run ended before it was applied"
+REFRESH = None
+"""Stands among the commands that wait: read the dials' values again."""
+
+
+class Turn(NamedTuple):
+    """A command that has arrived."""
+
+    id: str
+    place: int
+    """Its number among the run's commands."""
+    name: str
+    value: Any
+    author: str | None
+    reason: str | None
+    expires: float
+    """By ``time.monotonic``."""
+    before: tuple[str, ...]
+    """Other streams that it was handed to before this one."""
+
+
+class Order(NamedTuple):
+    """A command that is to be applied, with the value its dial made of what was asked."""
+
+    turn: Turn
+    value: Any
+
+
+class Board:
+    """The dials of one run, and the commands that wait for its next poll.
+
+    Args:
+        pipeline: where dials and acknowledgements are told; None: nobody is to hear of them, and nobody commands.
+        arrived: what waits; the run polls only when there is something in it.
+        step: the step that the next ``log()`` would take, where markers are drawn.
+    """
+
+    def __init__(self, pipeline: Pipeline | None, arrived: deque[Turn | None], step: Callable[[], int]) -> None:
+        self._pipeline = pipeline
+        self._arrived = arrived
+        self._step = step
+        self._dials: dict[str, Dial] = {}
+        self._places: dict[str, int] = {}
+        self._seen: set[str] = set()
+        self._lock = threading.Lock()
+        self._polling = threading.Lock()
+        self._stop = threading.Event()
+        self._pid = os.getpid()
+        self._begun: Begun | None = None
+        self._ranks = ranks.Ranks()
+        if pipeline is not None:
+            self._begin(pipeline)
+
+    def _begin(self, pipeline: Pipeline) -> None:
+        self._begun = Begun(pipeline.spool.folder.parent, pipeline.stream)
+        try:
+            self._begun.open()
+        except OSError as error:
+            pipeline.counters.warn_once("dials", f"commands cannot be noted on disk and will not be applied: {error}")
+        pipeline.worker.on_commands = self.arrive
+        if pipeline.settings.mode == "online":
+            arguments = (pipeline, self.arrive, self._ask_for_news, self._stop)
+            thread = threading.Thread(target=listen, args=arguments, name="rundial-commands", daemon=True)
+            thread.start()
+
+    def offer(
+        self,
+        name: str,
+        get: Callable[[], Any] | None = None,
+        set: Callable[..., Any] | None = None,
+        *,
+        value: Any = None,
+        kind: str | None = None,
+        min: float | None = None,
+        max: float | None = None,
+        step: float | None = None,
+        choices: Sequence[Any] | None = None,
+        unit: str | None = None,
+        description: str | None = None,
+        validate: Callable[[Any], Any] | None = None,
+    ) -> Dial:
+        """Offer a dial; one that has the name already gives way. Arguments as in :meth:`rundial.Run.dial`.
+
+        Raises ConfigError for a mistake in the call.
+        """
+        name = checked_name(name)
+        for word, function in (("get", get), ("set", set), ("validate", validate)):
+            checked_function(word, function)
+        now = shown(value) if get is None else self._first_value(name, get)
+        bounded = not (min is None and max is None and step is None)
+        kind = kind_of(kind, now, choices, bounded, set is not None)
+        low, high, width = checked_bounds(kind, min, max, step)
+        event = events.Dial(
+            time.time_ns(),
+            name,
+            kind,
+            low,
+            high,
+            width,
+            checked_choices(kind, choices),
+            None if unit is None else str(unit)[:64],
+            None if description is None else str(description)[:1000],
+            None if kind == "action" else now,
+        )
+        dial = self._dials[name] = Dial(event, get, set, validate)
+        self._tell(event)
+        return dial
+
+    def _first_value(self, name: str, get: Callable[[], Any]) -> Value:
+        try:
+            return shown(get())
+        except Exception as error:  # noqa: BLE001 - the script's own code may raise anything
+            self._warn(f"get {name}", f"the dial {name!r} cannot be read: {message_of(error)}")
+            return None
+
+    # -- in background threads ------------------------------------------------------------------------------------
+
+    def arrive(self, commands: Sequence[Mapping[str, Any]]) -> None:
+        """Take in what a server sent; what came before is passed over. Never raises."""
+        for command in commands:
+            try:
+                turn = _turn(command)
+            except (LookupError, TypeError, ValueError) as error:
+                self._warn("command", f"the server sent a command that cannot be understood: {error!r}")
+                continue
+            with self._lock:
+                if turn.id in self._seen:
+                    continue
+                self._seen.add(turn.id)
+            doubt = self._doubt(turn)
+            if doubt is None:
+                self._arrived.append(turn)
+            else:
+                self._tell(_ack(turn, "failed", doubt))
+
+    def _doubt(self, turn: Turn) -> str | None:
+        """Why a command may have been applied already by a process that has ended since."""
+        if self._begun is None:
+            return None
+        notes = [self._begun.of(stream) for stream in turn.before]
+        if any(turn.id in begun for begun in notes if begun is not None):
+            return INTERRUPTED
+        return UNKNOWN if None in notes else None
+
+    def _ask_for_news(self) -> None:
+        if not self._arrived and any(dial._get is not None for dial in list(self._dials.values())):
+            self._arrived.append(REFRESH)
+
+    # -- in the training thread -----------------------------------------------------------------------------------
+
+    def poll(self, context: Any = None) -> list[Ack]:
+        """Apply what has arrived, at most one command of each dial. Nothing that arrives can raise out of it."""
+        if os.getpid() != self._pid:
+            self._arrived.clear()  # a forked child: its parent obeys
+            return []
+        if not self._polling.acquire(blocking=False):
+            return []  # another thread is at it, or what a command calls polls by itself
+        try:
+            acks = [self._settle(self._obey(order, context)) for order in self._decide(self._take())]
+            self._tell_news()
+            return acks
+        finally:
+            self._polling.release()
+
+    def poll_together(self, context: Any, every_s: float) -> list[Ack]:
+        """As :meth:`poll`, on every rank of an initialised ``torch.distributed``: what rank 0 has, all of them apply.
+
+        An acknowledgement says what became of the command on each rank; it is applied only when it is on all of them.
+        """
+        if not self._ranks.due():
+            return []
+        orders: list[Ack | Order] | None = None
+        if ranks.rank() == 0:
+            orders = [self._begin_order(order) for order in self._decide(self._take())]
+        orders = self._ranks.share(orders, every_s)
+        mine = [order if isinstance(order, Ack) else self._apply(order, context) for order in orders]
+        acks = [_joined(outcomes) for outcomes in self._ranks.gather(mine)] if orders else []
+        for ack in acks:
+            self._settle(ack)
+        self._tell_news()
+        return acks
+
+    def _take(self) -> list[Turn]:
+        turns: list[Turn] = []
+        while self._arrived:
+            turn = self._arrived.popleft()
+            if turn is not None:
+                turns.append(turn)
+        return sorted(turns, key=lambda turn: turn.place)
+
+    def _decide(self, turns: list[Turn]) -> list[Ack | Order]:
+        """What is to be applied, and what is not and why: first what cannot be."""
+        refused: list[Ack | Order] = []
+        sound: list[Order] = []
+        newest = dict(self._places)
+        for turn in turns:
+            try:
+                sound.append(Order(turn, self._checked(turn)))
+                newest[turn.name] = max(newest.get(turn.name, -1), turn.place)
+            except _Refused as why:
+                refused.append(_ack(turn, why.status, str(why)))
+        self._places = newest
+        current: list[Ack | Order] = []
+        for order in sound:
+            name, place = order.turn.name, order.turn.place
+            if self._dials[name].kind != "action" and place < newest[name]:
+                refused.append(_ack(order.turn, "superseded", "a newer command for the same dial came first"))
+            else:
+                current.append(order)
+        return refused + current
+
+    def _checked(self, turn: Turn) -> Any:
+        if time.monotonic() > turn.expires:
+            raise _Refused("expired", "its deadline had passed")
+        dial = self._dials.get(turn.name)
+        if dial is None:
+            raise _Refused("rejected", f"no dial {turn.name!r}; there are: {', '.join(sorted(self._dials)) or 'none'}")
+        try:
+            return dial.check(turn.value)
+        except Exception as error:
+            raise _Refused("rejected", message_of(error)) from error
+
+    def _obey(self, order: Ack | Order, context: Any) -> Ack:
+        begun = self._begin_order(order)
+        return begun if isinstance(begun, Ack) else self._apply(begun, context)
+
+    def _begin_order(self, order: Ack | Order) -> Ack | Order:
+        """Note that it is about to be applied; when that cannot be noted, it is not."""
+        if isinstance(order, Ack) or self._begun is None:
+            return order
+        try:
+            self._begun.note(order.turn.id, order.turn.name)
+        except OSError as error:
+            return _ack(order.turn, "failed", f"not applied, for it could not be noted on disk first: {error}")
+        return order
+
+    def _apply(self, order: Order, context: Any) -> Ack:
+        turn, value = order
+        dial = self._dials.get(turn.name)
+        if dial is None:
+            return _ack(turn, "rejected", f"no dial {turn.name!r} on this rank")
+        former = dial.read()
+        try:
+            dial.apply(value, context)
+        except Exception as error:  # noqa: BLE001 - the script's own code may raise anything, and training goes on
+            return _ack(turn, "failed", message_of(error))
+        ack = _ack(turn, "applied")
+        ack.value, ack.former = dial.read(), former
+        return ack
+
+    def _settle(self, ack: Ack) -> Ack:
+        """Tell what became of a command, and mark on the charts what it changed."""
+        self._tell(ack)
+        if ack.status == "applied":
+            attrs = {"from": ack.former, "to": ack.value, "by": ack.author, "reason": ack.reason}
+            known = {key: value for key, value in attrs.items() if value is not None}
+            self._tell(Marker(ack.time_ns, "control", ack.name, self._step(), {**known, "command": ack.command_id}))
+        return ack
+
+    def _tell_news(self) -> None:
+        for dial in list(self._dials.values()):
+            news = dial.news()
+            if news is not None:
+                self._tell(news)
+
+    def close(self) -> None:
+        """The run ends: what was not applied by now never is."""
+        self._stop.set()
+        if os.getpid() != self._pid:
+            return
+        for turn in self._take():
+            self._tell(_ack(turn, "expired", ENDED))
+        if self._begun is not None:
+            self._begun.close()
+
+    def _tell(self, event: events.Event) -> None:
+        if self._pipeline is None:
+            return
+        try:
+            self._pipeline.emit(event)
+        except (TypeError, ValueError, OverflowError) as error:
+            self._warn("tell", f"something about a dial could not be logged: {error}")
+
+    def _warn(self, kind: str, message: str) -> None:
+        if self._pipeline is not None:
+            self._pipeline.counters.warn_once(f"dials {kind}", message)
+
+
+class _Refused(Exception):
+    """A command that is not applied."""
+
+    def __init__(self, status: str, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def _turn(command: Mapping[str, Any]) -> Turn:
+    """A command out of the server's JSON. Raises LookupError, TypeError or ValueError."""
+    place, left, before = int(command["place"]), float(command["leftMs"]), command.get("deliveredTo") or ()
+    author, reason = command.get("author"), command.get("reason")
+    return Turn(
+        str(command["commandId"]),
+        place,
+        str(command["name"]),
+        command.get("value"),
+        None if author is None else str(author),
+        None if reason is None else str(reason),
+        time.monotonic() + left / 1000,
+        tuple(map(str, before)),
+    )
+
+
+def _ack(turn: Turn, status: str, error: str | None = None) -> Ack:
+    value = turn.value if isinstance(turn.value, (bool, int, float, str)) else None
+    return Ack(time.time_ns(), turn.id, turn.name, status, shown(value), None, error, None, turn.author, turn.reason)
+
+
+def _joined(outcomes: Sequence[Ack]) -> Ack:
+    """One acknowledgement for all ranks: applied only when each of them has."""
+    first = outcomes[0]
+    first.ranks = {str(rank): one.status for rank, one in enumerate(outcomes)}
+    failed = [(rank, one) for rank, one in enumerate(outcomes) if one.status != "applied"]
+    if failed and first.status == "applied":
+        first.status = "failed"
+        first.error = "; ".join(f"rank {rank}: {one.error}" for rank, one in failed)[:MAX_MESSAGE]
+    return first

@@ -1,0 +1,473 @@
+"""Dials and the commands that turn them: what a run offers, who asked for what, and what became of it.
+
+A command is pending until it is handed to the stream that offers its dial, delivered until that stream says what became
+of it. The table is the audit: a row is never deleted, and what was applied stays applied.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from rundial.events import DIAL_KINDS, OUTCOMES, Ack, Dial, refusal
+from rundial.server.store.accounts import Principal, new_id, now_ms
+from rundial.server.store.admission import clean_text, document
+from rundial.server.store.engine import Engine
+from rundial.server.store.refusal import Refusal, invalid, not_found
+
+MAX_DIALS = 1_000
+MAX_COMMANDS = 100_000
+"""Commands of one run."""
+MAX_NAME = 250
+MAX_REASON = 1_000
+MAX_ERROR = 2_000
+MAX_CHOICES = 1_000
+RATE, RATE_MILLISECONDS = 10, 1_000
+"""So many commands may a run get in this time."""
+DEADLINE_MILLISECONDS = 600_000
+ANSWER_MILLISECONDS = 60_000
+"""How long after its deadline a delivered command may still be answered before it is shown as expired."""
+HANDED = 100
+"""Commands in one answer."""
+
+TABLES = """
+CREATE TABLE dials (
+    run_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    spec TEXT NOT NULL,
+    value TEXT NOT NULL,
+    told_ns BIGINT NOT NULL,
+    updated_ms BIGINT NOT NULL,
+    PRIMARY KEY (run_id, name)
+);
+CREATE TABLE commands (
+    run_id TEXT NOT NULL,
+    command_id TEXT NOT NULL,
+    place BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    author TEXT NOT NULL,
+    author_id TEXT,
+    reason TEXT,
+    status TEXT NOT NULL,
+    created_ms BIGINT NOT NULL,
+    deadline_ms BIGINT NOT NULL,
+    delivered_ms BIGINT,
+    delivered_to TEXT NOT NULL,
+    finished_ms BIGINT,
+    former TEXT NOT NULL,
+    error TEXT,
+    ranks TEXT,
+    PRIMARY KEY (run_id, command_id)
+);
+CREATE UNIQUE INDEX commands_by_place ON commands (run_id, place);
+CREATE INDEX commands_open ON commands (run_id) WHERE finished_ms IS NULL;
+CREATE TABLE control_off (
+    project_id TEXT PRIMARY KEY,
+    author TEXT NOT NULL,
+    since_ms BIGINT NOT NULL
+);
+"""
+
+Json = dict[str, Any]
+_COLUMNS = (
+    "command_id, place, name, value, author, reason, status, created_ms, deadline_ms, delivered_ms, finished_ms,"
+    " former, error, ranks"
+)
+
+
+class Asked(NamedTuple):
+    """What somebody asks of a dial. ``deadline_ms`` is how long from now it may wait."""
+
+    name: str
+    value: Any
+    reason: str | None
+    deadline_ms: int
+    dry_run: bool
+
+
+class Commands:
+    """Reading and sending. ``publish`` hears of every change, as for ingest."""
+
+    def __init__(self, engine: Engine, publish: Callable[[str], None]) -> None:
+        self._engine = engine
+        self._publish = publish
+
+    def dials(self, run_id: str) -> list[Json]:
+        """What the run offers, in the order of the names."""
+        with self._engine.read() as db:
+            rows = db.execute(
+                "SELECT name, spec, value, updated_ms FROM dials WHERE run_id = ? ORDER BY name", (run_id,)
+            ).fetchall()
+        return [
+            {"name": name, **msgspec.json.decode(spec), "value": msgspec.json.decode(value), "updatedAtMs": updated_ms}
+            for name, spec, value, updated_ms in rows
+        ]
+
+    def is_on(self, run_id: str) -> bool:
+        """Whether the run's project lets its dials be turned."""
+        with self._engine.read() as db:
+            return _is_on(db, run_id)
+
+    def switch(self, principal: Principal, project_id: str, on: bool) -> None:
+        """Let the dials of a project's runs be turned, or not."""
+
+        def job(db: sqlite3.Connection) -> None:
+            if on:
+                db.execute("DELETE FROM control_off WHERE project_id = ?", (project_id,))
+            else:
+                db.execute(
+                    "INSERT INTO control_off (project_id, author, since_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    (project_id, author_of(principal), now_ms()),
+                )
+
+        self._engine.write(job).result()
+
+    def page(self, run_id: str, limit: int, cursor: str | None) -> tuple[list[Json], str | None]:
+        """Commands, newest first, and where the page after this one begins. Raises :class:`Refusal`."""
+        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+            raise invalid("The cursor is none of ours.", "Send nextCursor as it was given.")
+        before = MAX_COMMANDS if cursor is None else int(cursor)
+        with self._engine.read() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM commands WHERE run_id = ? AND place < ? ORDER BY place DESC LIMIT ?",
+                (run_id, before, limit + 1),
+            ).fetchall()
+        documents = [_document(row) for row in rows[:limit]]
+        return documents, str(rows[limit - 1][1]) if len(rows) > limit else None
+
+    def get(self, run_id: str, command_id: str) -> Json | None:
+        """One command."""
+        with self._engine.read() as db:
+            row = db.execute(
+                f"SELECT {_COLUMNS} FROM commands WHERE run_id = ? AND command_id = ?", (run_id, command_id)
+            ).fetchone()
+        return None if row is None else _document(row)
+
+    def send(self, principal: Principal, run_id: str, asked: Asked) -> Json:
+        """Take a command for a running run. Raises :class:`Refusal` when it cannot be obeyed."""
+        sent = self._engine.write(
+            lambda db: _send(db, principal, run_id, asked), lambda _: None if asked.dry_run else self._publish(run_id)
+        )
+        return sent.result()
+
+    def run_of(self, principal: Principal, stream: str) -> str | None:
+        """The run of a stream that the principal may write; None when there is none."""
+        with self._engine.read() as db:
+            row = db.execute(
+                "SELECT r.run_id, r.workspace_id, r.project_id FROM streams s JOIN runs r ON r.run_id = s.run_id"
+                " WHERE s.stream = ?",
+                (stream,),
+            ).fetchone()
+        if row is None or row[1] != principal.workspace_id or principal.project_id not in (None, row[2]):
+            return None
+        return str(row[0])
+
+    def hand_over(self, run_id: str, stream: str, after: int) -> list[Json]:
+        """The open commands for the dials of a stream behind place ``after``, which are delivered by this."""
+        with self._engine.read() as db:
+            if not _open_commands(db, run_id, stream, after):
+                return []
+        return self._engine.write(
+            lambda db: hand_over(db, run_id, stream, now_ms(), after),
+            lambda handed: self._publish(run_id) if handed else None,
+        ).result()
+
+
+def author_of(principal: Principal) -> str:
+    """Who asks, in a word for people."""
+    return clean_text(principal.label or principal.id, MAX_NAME)
+
+
+def _send(db: sqlite3.Connection, principal: Principal, run_id: str, asked: Asked) -> Json:
+    row = db.execute("SELECT status FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        raise not_found(f"Run {run_id}")
+    if row[0] != "running":
+        raise Refusal(409, "CONFLICT", f"Run {run_id} is {row[0]}.", "Dials can be turned while a run is running.")
+    if not _is_on(db, run_id):
+        raise Refusal(403, "FORBIDDEN", "Control is switched off in this project.", "An admin can switch it on.")
+    dial = _dial(db, run_id, asked.name)
+    why = refusal(dial, asked.value)
+    if why is not None:
+        raise invalid(f"The dial {dial.name!r} does not take this: {why}.", "Its kind and bounds say what it takes.")
+    now = now_ms()
+    place = _next_place(db, run_id)
+    if place >= RATE and _created(db, run_id, place - RATE) > now - RATE_MILLISECONDS:
+        raise Refusal(
+            429, "RATE_LIMITED", f"More than {RATE} commands in a second.", "Wait a second and send the last one."
+        )
+    if asked.dry_run:
+        return {"dryRun": True, "name": dial.name, "value": asked.value, "former": dial.value}
+    if dial.kind != "action":
+        db.execute(
+            "UPDATE commands SET status = 'superseded', finished_ms = ?, error = 'a newer command took its place'"
+            " WHERE run_id = ? AND finished_ms IS NULL AND name = ? AND status = 'pending'",
+            (now, run_id, dial.name),
+        )
+    command_id = new_id("cmd")
+    db.execute(
+        "INSERT INTO commands (run_id, command_id, place, name, value, author, author_id, reason, status, created_ms,"
+        " deadline_ms, delivered_to, former) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, '', 'null')",
+        (
+            run_id,
+            command_id,
+            place,
+            dial.name,
+            document(asked.value),
+            author_of(principal),
+            f"{principal.kind}:{principal.id}",
+            asked.reason and clean_text(asked.reason, MAX_REASON),
+            now,
+            now + asked.deadline_ms,
+        ),
+    )
+    return _document(
+        db.execute(
+            f"SELECT {_COLUMNS} FROM commands WHERE run_id = ? AND command_id = ?", (run_id, command_id)
+        ).fetchone()
+    )
+
+
+def _dial(db: sqlite3.Connection, run_id: str, name: str) -> Dial:
+    row = db.execute("SELECT spec, value FROM dials WHERE run_id = ? AND name = ?", (run_id, name)).fetchone()
+    if row is None:
+        rows = db.execute("SELECT name FROM dials WHERE run_id = ? ORDER BY name LIMIT 20", (run_id,)).fetchall()
+        known = ", ".join(row[0] for row in rows)
+        hint = f"There are: {known}." if known else "The run offers none; run.dial(...) in its script does."
+        raise invalid(f"The run has no dial {name[:80]!r}.", hint)
+    spec = msgspec.json.decode(row[0])
+    return Dial(0, name, **spec, value=msgspec.json.decode(row[1]))
+
+
+def _next_place(db: sqlite3.Connection, run_id: str) -> int:
+    place: int = db.execute("SELECT coalesce(max(place), -1) + 1 FROM commands WHERE run_id = ?", (run_id,)).fetchone()[
+        0
+    ]
+    if place >= MAX_COMMANDS:
+        raise Refusal(409, "CONFLICT", f"The run has had {MAX_COMMANDS:,} commands.", "Begin another run.")
+    return place
+
+
+def _created(db: sqlite3.Connection, run_id: str, place: int) -> int:
+    row = db.execute("SELECT created_ms FROM commands WHERE run_id = ? AND place = ?", (run_id, place)).fetchone()
+    return row[0] if row else 0
+
+
+def _is_on(db: sqlite3.Connection, run_id: str) -> bool:
+    row = db.execute(
+        "SELECT 1 FROM control_off c JOIN runs r ON r.project_id = c.project_id WHERE r.run_id = ?", (run_id,)
+    ).fetchone()
+    return row is None
+
+
+# -- on the writer, inside ingest -------------------------------------------------------------------------------------
+
+
+def _open_commands(db: sqlite3.Connection, run_id: str, stream: str, after: int) -> list[Any]:
+    return db.execute(
+        "SELECT c.command_id, c.place, c.name, c.value, c.author, c.reason, c.deadline_ms, c.delivered_to"
+        " FROM commands c JOIN dials d ON d.run_id = c.run_id AND d.name = c.name"
+        " WHERE c.run_id = ? AND c.finished_ms IS NULL AND d.stream = ? AND c.place > ? ORDER BY c.place LIMIT ?",
+        (run_id, stream, after, HANDED),
+    ).fetchall()
+
+
+def hand_over(db: sqlite3.Connection, run_id: str, stream: str, now: int, after: int | None = None) -> list[Json]:
+    """The open commands for the dials of a stream, which are delivered by this.
+
+    Behind place ``after``, also such as it or another stream was handed before; without it, only those that are new.
+    """
+    rows = _open_commands(db, run_id, stream, -1 if after is None else after)
+    handed: list[Json] = []
+    for command_id, place, name, value, author, reason, deadline_ms, delivered_to in rows:
+        streams = delivered_to.split()
+        if after is None and streams:
+            continue
+        if deadline_ms <= now and not streams:
+            _finish(db, run_id, command_id, "expired", now, "its deadline passed before the run was there to hear it")
+            continue
+        if stream not in streams:
+            db.execute(
+                "UPDATE commands SET status = 'delivered', delivered_ms = coalesce(delivered_ms, ?), delivered_to = ?"
+                " WHERE run_id = ? AND command_id = ?",
+                (now, " ".join([*streams, stream]), run_id, command_id),
+            )
+        handed.append(
+            {
+                "commandId": command_id,
+                "place": place,
+                "name": name,
+                "value": msgspec.json.decode(value),
+                "author": author,
+                "reason": reason,
+                "leftMs": deadline_ms - now,
+                "deliveredTo": [other for other in streams if other != stream],
+            }
+        )
+    return handed
+
+
+def end_all(db: sqlite3.Connection, run_id: str, now: int) -> None:
+    """The run has ended: what was not answered by now never is."""
+    db.execute(
+        "UPDATE commands SET status = 'expired', finished_ms = ?, error = 'the run ended first'"
+        " WHERE run_id = ? AND finished_ms IS NULL",
+        (now, run_id),
+    )
+
+
+def append(db: sqlite3.Connection, run_id: str, stream: str, events: list[tuple[int, Dial | Ack]], now: int) -> None:
+    """Take in the events of one batch, with their sequence numbers, inside the writer's transaction.
+
+    Raises ValueError, before anything is written, when one of them is neither.
+    """
+    rows = {event.name: _dial_row(event) for _, event in events if isinstance(event, Dial)}
+    acks = [_checked_ack(event) for _, event in events if isinstance(event, Ack)]
+    if rows:
+        _check_room(db, run_id, rows)
+    db.executemany(
+        # What a process that died had still to say comes late, and must not take its successor's dials away.
+        "INSERT INTO dials (run_id, name, stream, spec, value, told_ns, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (run_id, name) DO UPDATE SET stream = excluded.stream, spec = excluded.spec,"
+        " value = excluded.value, told_ns = excluded.told_ns, updated_ms = excluded.updated_ms"
+        " WHERE excluded.told_ns >= dials.told_ns",
+        [(run_id, name, stream, *row, now) for name, row in rows.items()],
+    )
+    for ack in acks:
+        _take_ack(db, run_id, ack, now)
+
+
+def _dial_row(dial: Dial) -> tuple[str, str, int]:
+    if not dial.name or clean_text(dial.name, MAX_NAME) != dial.name:
+        raise ValueError(f"a dial's name has 1 to {MAX_NAME} printable characters")
+    if dial.kind not in DIAL_KINDS:
+        raise ValueError(f"kind must be one of {', '.join(DIAL_KINDS)}")
+    if len(dial.choices or ()) > MAX_CHOICES:
+        raise ValueError(f"more than {MAX_CHOICES} choices")
+    spec = {
+        "kind": dial.kind,
+        "min": dial.min,
+        "max": dial.max,
+        "step": dial.step,
+        "choices": dial.choices,
+        "unit": dial.unit and clean_text(dial.unit, MAX_NAME),
+        "description": dial.description and clean_text(dial.description, MAX_REASON),
+    }
+    if not 0 <= dial.time_ns < 2**63:
+        raise ValueError("time does not fit into 64 bits")
+    return document(spec), document(dial.value), dial.time_ns
+
+
+def _check_room(db: sqlite3.Connection, run_id: str, rows: dict[str, Any]) -> None:
+    known = {row[0] for row in db.execute("SELECT name FROM dials WHERE run_id = ?", (run_id,))}
+    if len(known | rows.keys()) > MAX_DIALS:
+        raise ValueError(f"more than {MAX_DIALS} dials")
+
+
+def _checked_ack(ack: Ack) -> Ack:
+    if ack.status not in OUTCOMES:
+        raise ValueError(f"status must be one of {', '.join(OUTCOMES)}")
+    if not 0 < len(ack.command_id) <= MAX_NAME:
+        raise ValueError(f"command_id has 1 to {MAX_NAME} characters")
+    if not 0 <= ack.time_ns < 2**63:
+        raise ValueError("time does not fit into 64 bits")
+    document([ack.value, ack.former, ack.ranks])
+    return ack
+
+
+def _take_ack(db: sqlite3.Connection, run_id: str, ack: Ack, now: int) -> None:
+    row = db.execute(
+        "SELECT status, finished_ms FROM commands WHERE run_id = ? AND command_id = ?", (run_id, ack.command_id)
+    ).fetchone()
+    if row is None:
+        _insert_answered(db, run_id, ack, now)
+    elif row[1] is None or (ack.status == "applied" and row[0] != "applied"):
+        _finish(db, run_id, ack.command_id, ack.status, now, ack.error, ack.former, ack.ranks)
+    if ack.status == "applied":
+        db.execute(
+            "UPDATE dials SET value = ?, updated_ms = ? WHERE run_id = ? AND name = ? AND told_ns <= ?",
+            (document(ack.value), now, run_id, ack.name, ack.time_ns),
+        )
+
+
+def _finish(
+    db: sqlite3.Connection,
+    run_id: str,
+    command_id: str,
+    status: str,
+    now: int,
+    error: str | None,
+    former: Any = None,
+    ranks: dict[str, str] | None = None,
+) -> None:
+    db.execute(
+        "UPDATE commands SET status = ?, finished_ms = ?, error = ?, former = ?, ranks = ?"
+        " WHERE run_id = ? AND command_id = ?",
+        (
+            status,
+            now,
+            error and clean_text(error, MAX_ERROR),
+            document(former),
+            None if ranks is None else document(ranks),
+            run_id,
+            command_id,
+        ),
+    )
+
+
+def _insert_answered(db: sqlite3.Connection, run_id: str, ack: Ack, now: int) -> None:
+    """A command that did not come by way of the server, such as through a queue directory."""
+    try:
+        place = _next_place(db, run_id)
+    except Refusal:
+        return
+    sent_ms = ack.time_ns // 1_000_000
+    db.execute(
+        "INSERT INTO commands (run_id, command_id, place, name, value, author, reason, status, created_ms, deadline_ms,"
+        " delivered_to, finished_ms, former, error, ranks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?)",
+        (
+            run_id,
+            ack.command_id,
+            place,
+            clean_text(ack.name, MAX_NAME),
+            document(ack.value),
+            clean_text(ack.author or "somebody at the machine", MAX_NAME),
+            ack.reason and clean_text(ack.reason, MAX_REASON),
+            ack.status,
+            sent_ms,
+            sent_ms,
+            now,
+            document(ack.former),
+            ack.error and clean_text(ack.error, MAX_ERROR),
+            None if ack.ranks is None else document(ack.ranks),
+        ),
+    )
+
+
+def _document(row: Sequence[Any]) -> Json:
+    fields = dict(zip(_COLUMNS.replace(",", "").split(), row))
+    late = now_ms() - fields["deadline_ms"]
+    status, error = fields["status"], fields["error"]
+    if (status == "pending" and late > 0) or (status == "delivered" and late > ANSWER_MILLISECONDS):
+        status, error = "expired", "no answer came before its deadline"
+    return {
+        "commandId": fields["command_id"],
+        "place": fields["place"],
+        "name": fields["name"],
+        "value": msgspec.json.decode(fields["value"]),
+        "author": fields["author"],
+        "reason": fields["reason"],
+        "status": status,
+        "createdAtMs": fields["created_ms"],
+        "deadlineAtMs": fields["deadline_ms"],
+        "deliveredAtMs": fields["delivered_ms"],
+        "finishedAtMs": fields["finished_ms"],
+        "former": msgspec.json.decode(fields["former"]),
+        "error": error,
+        "ranks": None if fields["ranks"] is None else msgspec.json.decode(fields["ranks"]),
+    }
