@@ -159,3 +159,13 @@ def test_a_filter_is_completed(server: Server, page: Page, four: list[str]) -> N
     expect(page.locator("table.runs td.name")).to_have_text(["bert-small"])
     page.keyboard.press("Escape")
     expect(options).to_have_count(0)
+
+
+def test_enter_leads_to_the_mistake(server: Server, page: Page, four: list[str]) -> None:
+    """The cursor stands where the filter cannot be understood."""
+    page.goto(f"{server.url}/#/p/default-workspace/filters?q=name+%3D+%22bert+and+vit")
+    expect(page.locator(".complaint")).to_have_text("The quote is not closed.")
+    page.keyboard.press("/")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.selectionStart") == len("name = ")

@@ -352,7 +352,7 @@ def test_views_are_saved(server: Server, page: Page) -> None:
     page.get_by_role("button", name="the good ones", exact=True).click()
 
     expect(names(page)).to_have_text(["a", "b"])
-    expect(heads(page)).to_have_text(["Name▴", "lr"], use_inner_text=True)
+    expect(heads(page)).to_have_text(["Name▴", "lr"])
     expect(page.get_by_role("checkbox", name="log y")).to_be_checked()
 
 

@@ -6,6 +6,11 @@ export const helpOpen = signal(false);
 
 const KEYS: [string, string][] = [
   ["/", "filter the runs, or the metrics of a run"],
+  ["j  k", "next, previous run of the table"],
+  ["x", "select the run"],
+  ["h", "hide or show it in the charts"],
+  ["e", "hide all but the selected"],
+  ["c", "compare the selected"],
   ["[  ]", "less or more smoothing"],
   ["drag", "zoom x in all charts of the view"],
   ["double click", "show all of x again"],

@@ -11,6 +11,8 @@ export interface Parsed {
   filter: Filter;
   /** What is wrong with the text; the filter is then the last one that was right. */
   complaint: string | null;
+  /** Where in the text it went wrong. */
+  at: number | null;
 }
 
 /** The text as a filter; while it is half-typed, what it was before. `typing` says that more may come. */
@@ -21,9 +23,9 @@ export function useFilter(text: string, known: Known, typing: boolean): Parsed {
       last.current = parseFilter(text, typing ? (word) => isFieldStart(word.toLowerCase(), known) : null);
     } catch (error) {
       if (!(error instanceof FilterError)) throw error;
-      return { filter: last.current, complaint: error.message };
+      return { filter: last.current, complaint: error.message, at: error.at };
     }
-    return { filter: last.current, complaint: unknownField(last.current.fields, known) };
+    return { filter: last.current, complaint: unknownField(last.current.fields, known), at: null };
   }, [text, known, typing]);
 }
 
@@ -57,6 +59,8 @@ function distance(a: string, b: string): number {
 interface FilterBoxProps {
   text: string;
   complaint: string | null;
+  /** Where Enter leads while there is a complaint. */
+  at: number | null;
   known: Known;
   runs: readonly Run[];
   typing: Signal<boolean>;
@@ -64,7 +68,7 @@ interface FilterBoxProps {
 }
 
 /** The line one writes a filter in, with proposals for what may come next. */
-export function FilterBox({ text, complaint, known, runs, typing, onText }: FilterBoxProps) {
+export function FilterBox({ text, complaint, at, known, runs, typing, onText }: FilterBoxProps) {
   const input = useRef<HTMLInputElement>(null);
   const caret = useSignal<number | null>(null);
   const chosen = useSignal(-1);
@@ -99,8 +103,10 @@ export function FilterBox({ text, complaint, known, runs, typing, onText }: Filt
     else if (move) chosen.value = (chosen.value + move + offered.length + (chosen.value < 0 && move < 0 ? 1 : 0)) % offered.length;
     else if (event.key === "Tab" && !event.shiftKey && takeable) accept(takeable);
     else if (event.key === "Enter" && chosen.value >= 0) accept(offered[chosen.value]!);
-    else if (event.key === "Enter") finish();
-    else if (event.key === "Escape" && offered.length) close();
+    else if (event.key === "Enter") {
+      finish();
+      if (at !== null) input.current!.setSelectionRange(at, at);
+    } else if (event.key === "Escape" && offered.length) close();
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -108,7 +114,7 @@ export function FilterBox({ text, complaint, known, runs, typing, onText }: Filt
   return (
     <div class="filter-box">
       <input
-        ref={input} type="search" data-filter="" spellcheck={false} autocomplete="off" placeholder="filter runs  /" value={text}
+        ref={input} type="text" data-filter="" spellcheck={false} autocomplete="off" placeholder="filter runs  /" value={text}
         aria-label="Filter runs" aria-invalid={complaint !== null} aria-describedby="filter-complaint"
         role="combobox" aria-expanded={offered.length > 0} aria-controls="filter-proposals" aria-autocomplete="list"
         aria-activedescendant={chosen.value >= 0 ? `proposal-${chosen.value}` : undefined}
@@ -119,6 +125,7 @@ export function FilterBox({ text, complaint, known, runs, typing, onText }: Filt
         }}
         onKeyDown={onKey} onClick={() => caret.value !== null && look()} onBlur={finish}
       />
+      {text && <button class="clear quiet" aria-label="Clear the filter" onClick={() => onText("")}>×</button>}
       <ul id="filter-proposals" role="listbox" aria-label="Proposals" hidden={!offered.length}>
         {offered.map((proposal, place) => (
           <li

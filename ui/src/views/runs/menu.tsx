@@ -5,13 +5,11 @@ import { useEffect, useRef } from "preact/hooks";
 interface MenuProps {
   words: string;
   label: string;
-  /** To which edge of its button the panel keeps. */
-  side?: "left" | "right";
   children(close: () => void): ComponentChildren;
 }
 
 /** A button that opens a panel; Escape and a click elsewhere close it. */
-export function Menu({ words, label, side = "left", children }: MenuProps) {
+export function Menu({ words, label, children }: MenuProps) {
   const open = useSignal(false);
   const box = useRef<HTMLDivElement>(null);
   const button = useRef<HTMLButtonElement>(null);
@@ -36,7 +34,7 @@ export function Menu({ words, label, side = "left", children }: MenuProps) {
   return (
     <div class="menu" ref={box}>
       <button ref={button} aria-expanded={open.value} aria-haspopup="dialog" onClick={() => (open.value = !open.value)}>{words} ▾</button>
-      {open.value && <div class={`menu-panel ${side}`} role="dialog" aria-label={label}>{children(close)}</div>}
+      {open.value && <div class="menu-panel" role="dialog" aria-label={label}>{children(close)}</div>}
     </div>
   );
 }

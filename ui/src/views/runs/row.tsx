@@ -20,10 +20,10 @@ export function RunRow(props: RowProps & { run: Run; depth: number }) {
   const { run, depth, place, columns, figures, visible, selected, cursor, hovered, onShow, onSelect } = props;
   const shown = visible.has(run.runId);
   const chosen = selected.has(run.runId);
-  const state = [hovered.value === run.runId && "hovered", cursor.value === run.runId && "cursor", run.archivedAtMs && "archived"];
+  const state = [hovered.value === run.runId && "hovered", cursor.value === run.runId && "cursor", chosen && "selected", run.archivedAtMs && "archived"];
   return (
     <tr
-      class={state.filter(Boolean).join(" ")} aria-rowindex={place + 2} aria-selected={chosen} data-run={run.runId}
+      class={state.filter(Boolean).join(" ")} aria-rowindex={place + 2} data-run={run.runId}
       onMouseEnter={() => shown && (hovered.value = run.runId)} onMouseLeave={() => (hovered.value = null)}
       onPointerDown={() => (cursor.value = run.runId)}
     >

@@ -67,7 +67,7 @@ function Filled({ model, runs, place }: { model: ProjectModel; runs: ReadonlyMap
   const members = model.members.value;
   const all = useMemo(() => [...runs.values()], [runs]);
   const known = useMemo(() => knownFields(all), [members, model.metrics.value.length]);
-  const { filter, complaint } = useFilter(text, known, typing.value);
+  const { filter, complaint, at } = useFilter(text, known, typing.value);
   // The order is made when someone asks for one, not whenever a value changes: rows must not move by themselves.
   const order = useMemo(() => sorted(all, parseSort(sort)).map((run) => run.runId), [members, sort]);
   const listed = useMemo(
@@ -110,7 +110,7 @@ function Filled({ model, runs, place }: { model: ProjectModel; runs: ReadonlyMap
     <main class={charts ? "split" : "split whole"}>
       <div class="list">
         <div class="controls">
-          <FilterBox text={text} complaint={complaint} known={known} runs={all} typing={typing} onText={(q) => setQuery({ q })} />
+          <FilterBox text={text} complaint={complaint} at={at} known={known} runs={all} typing={typing} onText={(q) => setQuery({ q })} />
           <button aria-pressed={!charts} title="The table alone, or with charts" onClick={() => setQuery({ charts: charts ? "0" : null }, true)}>table only</button>
         </div>
         <div class="controls">
