@@ -6,7 +6,7 @@ import pytest
 
 WORKSPACE = "/api/v1/workspaces/default-workspace"
 KEYS = f"{WORKSPACE}/projects/default-project/api-keys"
-FUTURE = int(time.time() * 1000) + 600_000
+FUTURE = int(time.time() * 1000) + 86_400_000
 
 
 def test_a_key_is_bound_to_its_project(server, send_to):
