@@ -34,6 +34,6 @@ for name in ${*:-$all}; do
         install "$venv" "$wanted" || { failed="$failed $name"; continue; }
     fi
     echo "test-more: $name"
-    "$venv/bin/python" -m pytest -q "tests/more/test_$name.py" || failed="$failed $name"
+    "$venv/bin/python" -m pytest -q "tests/more/test_$name.py" tests/more/test_examples.py || failed="$failed $name"
 done
 [ -z "$failed" ] || { echo "test-more: failed:$failed" >&2; exit 1; }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 pytest.importorskip("xgboost")
@@ -15,7 +13,6 @@ import xgboost
 import rundial as rd
 from rundial.errors import ConfigError
 from rundial.integrations.xgboost import RundialXGBoostCallback
-from tests.integrations.conftest import history
 
 pytestmark = pytest.mark.frameworks
 
@@ -124,38 +121,3 @@ def test_nothing_raises(monkeypatch):
     with pytest.warns(RuntimeWarning, match="was not logged"):
         booster = xgboost.train(PARAMS, train, 3, evals=[(test, "test")], callbacks=[callback], verbose_eval=False)
     assert booster.num_boosted_rounds() == 3
-
-
-def test_server_killed_in_the_middle(start_server, script, monkeypatch):
-    """The training ends as if nothing had been, and everything arrives when the server is back."""
-    server = start_server()
-    monkeypatch.setenv("RUNDIAL_ENDPOINT", server.url)
-    monkeypatch.setenv("RUNDIAL_API_KEY", server.key)
-    monkeypatch.setenv("RUNDIAL_QUIET", "1")
-    code = """
-        import json, sys
-        import numpy as np, xgboost
-        from rundial.integrations.xgboost import RundialXGBoostCallback
-        data = xgboost.DMatrix(np.arange(40.0).reshape(20, 2), np.arange(20.0))
-        class Wait(xgboost.callback.TrainingCallback):
-            def after_iteration(self, model, epoch, evals_log):
-                if epoch == 5:
-                    print(callback.run.id, flush=True)
-                    sys.stdin.readline()
-        callback, record = RundialXGBoostCallback(project="xgb"), {}
-        xgboost.train({"nthread": 1}, data, 20, evals=[(data, "train")], evals_result=record,
-                      callbacks=[callback, Wait()], verbose_eval=False)
-        print(json.dumps(record["train"]["rmse"]))
-    """
-    training = script(code)
-    run_id = training.stdout.readline().decode().strip()
-    server.process.kill()
-    server.process.wait()
-    server.process.stdout.close()
-    out, _ = training.communicate(b"\n", timeout=60)
-    assert training.returncode == 0
-    again = start_server(port=server.port)
-    script("import subprocess, sys; subprocess.run([sys.executable, '-m', 'rundial', 'sync'], check=True)").output()
-    project = again.get(f"/api/v1/runs/{run_id}")["projectId"]
-    again.wait_for(project, lambda run: len(history(again, run["runId"])) == 20)
-    assert again.points(run_id, "train/rmse") == list(enumerate(json.loads(out)))
