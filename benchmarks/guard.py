@@ -138,6 +138,7 @@ def bounds(directory: Path) -> list[Check]:
             spool_directory=str(directory),
             spool_max_bytes=BOUND_BYTES,
             flush_interval_seconds=0.02,
+            system_metrics=False,
             quiet=True,
         )
         largest, balanced, accepted = 0, True, 0
