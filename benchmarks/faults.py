@@ -75,12 +75,13 @@ def as_long_as(nanoseconds: float) -> int:
 def trainer(calls: int) -> None:
     """Log in a steady pace once told to, say what it took, and end once told to."""
     run = rd.init(project="faults", quiet=True, spool_directory="spool")
-    log, took = run.log, []
+    log, took = run.log, 0
     for step in range(WARM_UP):
         began = perf_counter_ns()
         log({"x": step / 3}, step=step)
-        took.append(perf_counter_ns() - began)
-    turns = as_long_as(sorted(took)[len(took) // 2])
+        took += perf_counter_ns() - began
+        time.sleep(1 / PACE)
+    turns = as_long_as(took / WARM_UP)
     print(run.id, flush=True)
     sys.stdin.readline()
     times: dict[str, list[int]] = {"": [], "_long": [], "_empty": []}

@@ -28,6 +28,7 @@ from rundial.runs import (
     is_enabled,
     log,
     reset_enabled,
+    rule,
     set_enabled,
 )
 from rundial.version import __version__
@@ -111,6 +112,7 @@ __all__ = [
     "is_enabled",
     "log",
     "reset_enabled",
+    "rule",
     "run",
     "set_enabled",
 ]

@@ -18,6 +18,7 @@ from rundial.delivery import Refusal, StoreClient
 from rundial.errors import RequestError, RundialError, UnreachableError
 from rundial.events import RunStart, clean_key
 from rundial.pipeline import Pipeline
+from rundial.protocols import owner_fields
 from rundial.staging import COPY_BYTES, Job, Reference, remove_job, stage_file
 from rundial.transport import delay
 from rundial.values import plain, step_number
@@ -208,6 +209,7 @@ class Artifact:
     def __init__(self, document: Mapping[str, Any], client: StoreClient, run_id: str | None) -> None:
         self.id = str(document["artifactId"])
         self.name = str(document.get("name") or self.id)
+        self._made_by = document.get("runId")
         self.version = int(document.get("version") or 0)
         """Counts from the server's first version on; ``name:v<version>`` means this one for ever."""
         self.type: str | None = document.get("type")
@@ -283,7 +285,8 @@ class Artifact:
         if not place.parent.resolve().is_relative_to(root.resolve()):
             raise RundialError(f"{path!r} leads out of {root} through a symbolic link; nothing was written there.")
         place.parent.mkdir(parents=True, exist_ok=True)
-        body = {"runId": self.run_id, "artifactId": self.id, "path": path}
+        run_id = self._made_by if self._client.owner else self.run_id  # an older server wants the run it is of
+        body = {"runId": run_id, "artifactId": self.id, "path": path}
 
         def transfer() -> None:
             found = self._client.call("artifacts/download", body)
@@ -296,6 +299,7 @@ class Artifact:
 def use(settings: Settings, start: RunStart, artifact_ref: str) -> Artifact:
     """Look an artifact up, note that the run uses it, and give a handle. See :meth:`rundial.Run.use_artifact`."""
     client = _client(settings)
+    client.owner = owner_fields(client, start.workspace, start.project)
     body = {"runId": start.run_id, "artifactRef": str(artifact_ref)}
     deadline = time.monotonic() + PATIENCE_SECONDS
 

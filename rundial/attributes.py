@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from rundial.values import MAX_DEPTH, on_accelerator, plain
+from rundial.values import MAX_DEPTH, REDACTED, is_secret_name, on_accelerator, plain, redacted
 
 if TYPE_CHECKING:
     from rundial.pipeline import Pipeline
@@ -58,6 +58,19 @@ def label(value: object, most: int) -> str:
     return value or "(empty)"
 
 
+def named(name: str, value: Any, depth: int = 0) -> Any:
+    """A value as a span keeps it under a name: texts and bytes under that of a secret are redacted. Never raises."""
+    kept = attribute(value, depth)
+    return _hidden(kept) if is_secret_name(name) else kept
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_hidden(item) for item in value]
+    is_text = isinstance(value, (str, bytes)) or (isinstance(value, dict) and value.get("kind") == "rundial.bytes")
+    return REDACTED if is_text and value else value
+
+
 def attribute(value: Any, depth: int = 0) -> Any:
     """A value as a span keeps it: like configuration, but texts stay whole and bytes become base64.
 
@@ -91,16 +104,18 @@ def _attribute(value: Any, depth: int) -> Any:
     if depth >= MAX_DEPTH:
         return f"(nested more than {MAX_DEPTH} levels deep)"
     if isinstance(value, Mapping):
-        return {label(key, MAX_ATTRIBUTE_NAME): attribute(item, depth + 1) for key, item in value.items()}
+        names = {label(key, MAX_ATTRIBUTE_NAME): item for key, item in value.items()}
+        return {name: named(name, item, depth + 1) for name, item in names.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [attribute(item, depth + 1) for item in value]
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is not None and not isinstance(value, type):
-        return {name: attribute(getattr(value, name), depth + 1) for name in fields}
+        return {name: named(name, getattr(value, name), depth + 1) for name in fields}
     if hasattr(value, "tolist"):
         return _array(value, depth)
     if type(value).__name__ == "Namespace":
-        return plain(value, depth)
+        kept = plain(value, depth)
+        return redacted(kept) if isinstance(kept, dict) else kept
     return attribute(str(value))
 
 

@@ -5,12 +5,14 @@ Every call waits for its answer. Logging does not: it is :mod:`rundial.lowlevel`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from rundial.config import DEFAULT_PROJECT, DEFAULT_WORKSPACE, resolve
 from rundial.errors import AuthError, RequestError
 from rundial.http import SESSION_COOKIE, HttpSession, Json, given, next_cursor, route
+from rundial.reading import History, Runs, StoredRun, stored_run, wanted_runs
 from rundial.version import __version__
 
 
@@ -182,6 +184,78 @@ class HttpClient(HttpSession):
         body = given(status=status, finishedAtMs=finished_at_ms, reason=reason)
         return self.call("run finish", "POST", route("runs", run_id, "status"), body)
 
+    def runs(
+        self,
+        project: str | None = None,
+        workspace: str | None = None,
+        *,
+        search: str | None = None,
+        statuses: Sequence[str] | None = None,
+        tags: Sequence[str] = (),
+        group: str | None = None,
+        kind: str | None = None,
+        where: Callable[[StoredRun], bool] | None = None,
+        order: Literal["asc", "desc"] = "desc",
+        order_by: str = "startedAtMs",
+        limit: int | None = None,
+        page_size: int = 100,
+    ) -> Runs:
+        """The runs of a project, typed; they are asked for page by page while one goes through them.
+
+        Args:
+            project, workspace: slugs or ids; None for those that are configured.
+            search, statuses: what the server looks for, as in :meth:`query_runs`.
+            tags, group, kind: only runs with all of these tags, of this group, of this kind.
+            where: only runs for which this is true.
+            order_by: as in :meth:`query_runs`.
+            limit: the most runs to give; None for all.
+            page_size: runs to ask for at a time, at most 1000.
+
+        Raises:
+            ConfigError: a configuration that cannot be right.
+        """
+        place = self._place(workspace, project)
+
+        def page(cursor: str | None) -> Json:
+            return self.query_runs(
+                *place,
+                limit=page_size,
+                order=order,
+                order_by=order_by,
+                cursor=cursor,
+                search=search,
+                statuses=statuses,
+            )
+
+        return Runs(self, page, wanted_runs([tags] if isinstance(tags, str) else tags, group, kind, where), limit)
+
+    def _place(self, workspace: str | None, project: str | None) -> tuple[str, str]:
+        settings = resolve({"workspace": workspace, "project": project})
+        return settings.workspace or DEFAULT_WORKSPACE, settings.project or DEFAULT_PROJECT
+
+    def stored_run(self, run_id: str) -> StoredRun:
+        """A run by its id, typed, in whichever project it is."""
+        return stored_run(self, self.get_run(run_id))
+
+    def history(
+        self,
+        run: str | StoredRun,
+        keys: Sequence[str] | None = None,
+        *,
+        x: str = "step",
+        samples: int | None = None,
+    ) -> History:
+        """What a run logged, a row for each step; see :class:`rundial.reading.History`.
+
+        Args:
+            run: its id, or the run as :meth:`runs` gives it.
+            keys: only these metrics; None for all but those of the machine.
+            x: ``step``, ``relative``, ``wall`` or the name of a metric.
+            samples: at most so many points of each metric; None for every one.
+        """
+        found = self.stored_run(run) if isinstance(run, str) else run
+        return History(self, found, keys, x=x, samples=samples)
+
     # -- metrics and logs -----------------------------------------------------------------------------------------
 
     def list_metric_keys(self, project_id: str, run_id: str | None = None, *, limit: int = 8) -> list[Json]:
@@ -190,11 +264,11 @@ class HttpClient(HttpSession):
         return list(self.call("metric key discovery", "GET", "/metrics/keys", query=query)["keys"])
 
     def query_series(
-        self, project_id: str, run_id: str, metric_keys: Sequence[str], *, max_points_per_series: int = 25
+        self, project_id: str, run_id: str, metric_keys: Sequence[str], *, max_points_per_series: int | None = 25
     ) -> Json:
-        """The latest value of each step, by step, in at most so many points."""
+        """The latest value of each step, by step, in at most so many points; None for all of them."""
         body = given(projectId=project_id, runId=run_id, metricKeys=list(metric_keys), range="full_run", order="asc")
-        body["maxPointsPerSeries"] = max_points_per_series
+        body |= given(maxPointsPerSeries=max_points_per_series)
         return self.call("metrics tail", "POST", "/query/series", body)
 
     def export_metrics_page(

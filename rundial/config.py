@@ -36,6 +36,7 @@ ENVIRONMENT: dict[str, str] = {
     "RUNDIAL_QUIET": "quiet",
     "RUNDIAL_CAPTURE_CONSOLE": "capture_console",
     "RUNDIAL_SYSTEM_METRICS": "system_metrics",
+    "RUNDIAL_CONTROL_DIR": "control_dir",
 }
 """Environment variables that set an option of :class:`Settings`."""
 
@@ -92,6 +93,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     gzip_min_bytes: int = 1024
     heartbeat_seconds: float = 15.0
     """How often the server hears of a run that logs nothing."""
+    control_dir: str | None = None
+    """A queue directory whose commands turn the run's dials, besides those of a server."""
     capture_console: bool = False
     """Keep what the process prints as log lines; the terminal still gets it."""
     tqdm_mode: TqdmMode = "smart"
@@ -262,7 +265,7 @@ def _checked(name: str, value: Any) -> Any:
         return _choice(name, str(value).lower(), _TQDM_MODES)
     if name == "snapshot_format":
         return _choice(name, str(value).lower(), ("zip",))
-    if name in ("spool_directory", "workspace_root"):
+    if name in ("spool_directory", "workspace_root", "control_dir"):
         return _directory(name, value)
     if kind == "bool":
         return truth(name, value)

@@ -75,6 +75,8 @@ class StoreClient:
         self.api_key = api_key
         self.sent: Callable[[int], None] = lambda size: None
         """Told the bytes of each body that a signed URL has taken."""
+        self.owner: dict[str, Any] = {}
+        """What an older server wants to hear with each request, beside what it is about."""
         self._timeout = timeout
         self._errors = (urllib3.exceptions.HTTPError, OSError, ValueError)
         loopback = urlsplit(endpoint).hostname in ("127.0.0.1", "localhost", "::1")
@@ -95,8 +97,9 @@ class StoreClient:
         """
         url = f"{self.endpoint}/api/v1/{path}"
         wait = max(self._timeout, seconds)
-        status, headers, content = self._request("POST", url, self._headers, msgspec.json.encode(body), wait)
-        if status == 200:
+        data = msgspec.json.encode({**self.owner, **body})
+        status, headers, content = self._request("POST", url, self._headers, data, wait)
+        if 200 <= status < 300:
             try:
                 return msgspec.json.decode(content, type=dict[str, Any])
             except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -239,6 +242,7 @@ class _Upload:
         self._advance = advance
         self._stopping = stopping
         self._told = 0
+        self._owner: dict[str, Any] = {"runId": job.meta.get("run_id")}
         self._etags: dict[str, dict[int, str]] = {}
 
     def run(self) -> dict[str, Any]:
@@ -302,7 +306,7 @@ class _Upload:
     def _finalize(self, begun: dict[str, Any]) -> dict[str, Any]:
         job = self._job
         body: dict[str, Any] = {
-            "runId": job.meta.get("run_id"),
+            **self._owner,
             "artifactId": begun.get("artifactId"),
             "uploadId": begun.get("uploadId"),
         }

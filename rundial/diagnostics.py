@@ -34,7 +34,7 @@ class Diagnostics(Struct, frozen=True, kw_only=True):
     """Records in the queue or the spool, on their way."""
     dropped: dict[str, int] = {}
     """Records lost to a bound or refused for good, by reason: ``queue_full``, ``spool_bytes``, ``spool_age``,
-    ``spool_lost``, ``rejected``, ``closed``, ``too_large``, ``device_busy``."""
+    ``spool_lost``, ``rejected``, ``unsupported``, ``closed``, ``too_large``, ``device_busy``."""
     invalid_values: int = 0
     """Values, not records, that could not be stored; their neighbours were."""
     non_finite_dropped: dict[str, int] = {}

@@ -16,7 +16,7 @@ PROTOCOL = 2
 """Version of the record wire. The JSON wire of the older client is version 1."""
 
 RunKind = Literal["training", "agent", "eval"]
-ResumeMode = Literal["never", "allow", "must"]
+ResumeMode = Literal["never", "allow", "must", "continue"]
 RunStatus = Literal["running", "completed", "failed", "aborted", "crashed"]
 
 
@@ -216,6 +216,8 @@ class Dial(Struct, array_like=True, tag=12):
     unit: str | None = None
     description: str | None = None
     value: float | int | bool | str | None = None
+    role: str | None = None
+    """Who may turn it: one of :data:`DIAL_ROLES`; None is the same as ``member``."""
 
 
 class Ack(Struct, array_like=True, tag=13):
@@ -254,6 +256,8 @@ LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 """Levels of log lines, from the least to the most."""
 SPAN_KINDS = ("internal", "server", "client", "producer", "consumer", "tool")
 DIAL_KINDS = ("float", "int", "bool", "choice", "text", "action")
+DIAL_ROLES = ("owner", "member")
+"""Who may turn a dial: whoever has the scope ``admin``, or whoever has ``control:write``."""
 OUTCOMES = ("applied", "rejected", "failed", "expired", "superseded")
 MAX_DIAL_TEXT = 8192
 """Characters of a text that a dial takes."""

@@ -26,6 +26,8 @@ class Ending(NamedTuple):
     traceback: str | None = None
     seconds: float | None = None
     """How long delivery may take; None for as long as usual."""
+    time_ns: int | None = None
+    """When it was; None for now."""
 
 
 def ending_of(kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> Ending:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from rundial.delivery import Refusal, Stopped, StoreClient, deliver
+from rundial.delivery import Refusal, Stopped, StoreClient
 from rundial.errors import RequestError, RundialError
+from rundial.protocols import deliver_upload
 from rundial.spool import LOCK_NAME, acquire
 from rundial.staging import JOB_NAME, UPLOADS, Changed, job_folders, read_job, remove_job, set_aside, settle
 
@@ -74,7 +75,7 @@ def _deliver_all(
             job = read_job(folder)
             if not job.settled:
                 settle(folder, job, lambda: _raise_if(stopping()))
-            deliver(folder, job, client, stopping=stopping)
+            deliver_upload(folder, job, client, stopping=stopping)
         except Stopped:
             break
         except Refusal as refusal:

@@ -9,19 +9,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
 from rundial import runs
 from rundial.client import HttpClient
-from rundial.config import Distributed, Mode, resolve
+from rundial.config import DEFAULT_PROJECT, DEFAULT_WORKSPACE, Distributed, Mode, resolve
 from rundial.diagnostics import Diagnostics, Health, warn
 from rundial.distributed import detect_rank
 from rundial.errors import ConfigError
 from rundial.evals import EvalSuite, suite
 from rundial.events import ResumeMode, RunKind, RunStart
 from rundial.http import Json
+from rundial.reading import StoredRun
 from rundial.runs import Run
 from rundial.wire import encode
 
@@ -196,17 +197,43 @@ class Client(HttpClient):
             raise ConfigError("start_run_for_workspace_project() needs project=.")
         return self.start_run(name, workspace=workspace or workspace_slug, **arguments)
 
+    @overload
+    def run(self, run_id: str, /) -> StoredRun: ...
+    @overload
+    def run(self, *, run_id: str) -> StoredRun: ...
+    @overload
     def run(
         self, project_id: str, run_id: str, kind: RunKind = "training", config: Mapping[str, Any] | None = None
-    ) -> Run:
-        """A run by its id, without asking a server: attached to if it is there, made with its first record if not.
+    ) -> Run: ...
+    def run(
+        self,
+        project_id: str | None = None,
+        run_id: str | None = None,
+        kind: RunKind = "training",
+        config: Mapping[str, Any] | None = None,
+    ) -> Run | StoredRun:
+        """A run by its id: alone, what the server has of it; with its project, a handle that logs into it.
 
-        What it logs joins the run; its end is not the end of the run, which whoever started it ends.
+        The handle asks no server: the run is attached to if it is there, and made with its first record if not. What
+        it logs joins the run; its end is not the end of the run, which whoever started it ends.
+
+        Raises:
+            RequestError: the id came alone, and the server knows no such run.
+            ConfigError: an id that cannot be one, or none at all.
         """
+        if project_id is None or run_id is None:
+            alone = run_id or project_id
+            if not alone:
+                raise ConfigError("run() needs the id of a run.")
+            return self.stored_run(alone)
         run = self._part(project_id, run_id, kind)
         if config:
             run.update_config(config)
         return run
+
+    def _place(self, workspace: str | None, project: str | None) -> tuple[str, str]:
+        own = self._settings
+        return workspace or own.workspace or DEFAULT_WORKSPACE, project or own.project or DEFAULT_PROJECT
 
     def _part(self, project_id: str, run_id: str, kind: RunKind = "training") -> Run:
         """One handle for each run: it opens a stream of its own when it first logs."""

@@ -40,6 +40,11 @@ def new_run_id() -> str:
     return f"run_{time.time_ns() // 1_000_000:011x}{os.urandom(6).hex()}"
 
 
+def new_stream_id() -> str:
+    """A stream's id, 32 hex digits that sort by time: milliseconds since 1970, then 80 random bits."""
+    return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
 MAX_PATH = 200
 _PATH_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-/")
 

@@ -23,9 +23,11 @@ from rundial.diagnostics import Counters, Diagnostics, Health, amount, say, warn
 from rundial.errors import RequestError
 from rundial.events import Event, Ledger, RunEnd, RunStart, RunUpdate
 from rundial.forks import prepare
+from rundial.names import new_stream_id
+from rundial.protocols import AnyTransport, is_known_to_lack_records
 from rundial.queue import QUEUE_SUFFIX, Queue, queue_folder
 from rundial.spool import Spool, prepare_directory, register
-from rundial.transport import HttpTransport, Transport
+from rundial.transport import Transport
 from rundial.uploads import Uploads, remove_empty
 from rundial.wire import MAX_RECORD_BYTES, encode
 from rundial.worker import Worker
@@ -33,6 +35,8 @@ from rundial.worker import Worker
 MAX_WAITING = 4096
 """Calls that may wait for values on an accelerator."""
 T = TypeVar("T")
+STATUS_SECONDS = 2.0
+"""What is left of the time to finish for the end of the run, where uploads go first."""
 STOP_SECONDS = 0.4
 """How long closing waits for the threads beyond the caller's timeout; one that hangs in a request is left behind."""
 
@@ -54,7 +58,7 @@ class Pipeline:
         self.closed = False
         self._start = start
         self._make_transport = connect or self._connect
-        self.stream = os.urandom(16).hex()
+        self.stream = new_stream_id()
         self.queue = self._open_queue(lambda path: Queue(settings.queue_bytes, self.stream, path, self._meta()))
         self.offer = self.queue.offer
         """Put one encoded record into the queue: the hot path, bound once."""
@@ -148,6 +152,7 @@ class Pipeline:
             "run_id": start.run_id,
             "name": start.name,
             "project": start.project,
+            "workspace": start.workspace,
             "host": start.host,
             "home": str(home()),
             "spool": str(self._spool_root),
@@ -177,7 +182,7 @@ class Pipeline:
 
     def _connect(self) -> Transport | None:
         server = self._server()
-        return None if server is None else HttpTransport(*server, self.settings)
+        return None if server is None else AnyTransport(*server, self.settings, live=True)
 
     def emit(self, event: Event) -> bool:
         """Queue an event; False, and counted, when it cannot be taken. Never blocks.
@@ -231,7 +236,7 @@ class Pipeline:
         """Adopt and deliver what dead processes left for this server, in this spool directory and in shared memory."""
         from rundial.recovery import sync  # most runs end before anything is to be recovered
 
-        transport = HttpTransport(endpoint, self.settings.api_key, self.settings)
+        transport = AnyTransport(endpoint, self.settings.api_key, self.settings)
         store = StoreClient(endpoint, self.settings.api_key, self.settings.request_timeout_seconds)
 
         def wanted(meta: dict[str, Any]) -> bool:
@@ -276,6 +281,9 @@ class Pipeline:
         deadline = time.monotonic() + timeout
         self.resolve()
         self._uploads.prepare(timeout)  # what is written there may emit
+        if is_known_to_lack_records(self.settings.endpoint):
+            # A server of the older kind may take no file for a run that has ended; its own client waits in this order.
+            self._uploads.flush(max(0.0, timeout - STATUS_SECONDS), give_up, show=not self.settings.quiet)
         self.queue.open_reserve()
         account = self.worker.account()
         self.emit(Ledger(time.time_ns(), account.logged, account.dropped, dict(self.counters.non_finite)))
@@ -374,7 +382,7 @@ class Pipeline:
         self.queue.detach(self._reopen)
 
     def _reopen(self) -> None:
-        self.stream = os.urandom(16).hex()
+        self.stream = new_stream_id()
         self.counters = Counters()
         self._start = msgspec.structs.replace(
             self._start, time_ns=time.time_ns(), pid=os.getpid(), part=True, resume="allow", config={}

@@ -125,6 +125,8 @@ class Queue:
         self._put = self._copy_in
         self._haste = 0
         """Bytes held when the ring was last found more than half full; 0 while there is no hurry."""
+        self.draining = True
+        """Whether the reader gets on. While it cannot, as on a full disk, no offer waits for it."""
         self.sequence = 0
         """Sequence number the next record will get: the number of records accepted so far."""
         self.refused = 0
@@ -210,7 +212,7 @@ class Queue:
             self._table[slot + 1] = self.sequence
             self._table[slot] = after
             if held > self._quarter:
-                if held > 2 * self._quarter:
+                if self.draining and held > 2 * self._quarter:
                     self._haste = held
                 self.wake()
         return True

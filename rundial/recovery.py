@@ -68,7 +68,10 @@ def rings() -> Iterator[Path]:
     if shared is not None:
         yield from shared.glob(f"*{QUEUE_SUFFIX}")
     for folder in stream_folders(registered()):
-        yield from folder.glob(f"*{QUEUE_SUFFIX}")
+        try:
+            yield from list(folder.glob(f"*{QUEUE_SUFFIX}"))
+        except FileNotFoundError:
+            continue  # its stream ended this very moment
 
 
 def adopt_rings(wanted: Wanted, own: frozenset[str] = frozenset()) -> list[Path]:
@@ -184,7 +187,7 @@ def _ends(segment: Segment) -> bool:
 
 
 def stream_folders(directories: list[Path]) -> Iterator[Path]:
-    """The folders of all streams in spool directories."""
+    """The folders of all streams in spool directories; of each directory the oldest first, as their ids sort."""
     for directory in dict.fromkeys([*directories, home() / "spool"]):
         try:
             yield from (entry for entry in sorted(directory.iterdir()) if len(entry.name) == 32 and entry.is_dir())

@@ -53,14 +53,14 @@ from rundial.wire import MAX_RECORD_BYTES, encode
 
 if TYPE_CHECKING:
     from rundial import artifacts, tracing
-    from rundial.control import dials
+    from rundial.control import dials, rules
     from rundial.control.dial import Dial
 
 MAX_REASON = 512
 MAX_NOTES = 100_000
 _METRICS_TAG = 2
 _KINDS = ("training", "agent", "eval")
-_RESUME = ("never", "allow", "must")
+_RESUME = ("never", "allow", "must", "continue")
 _ENDS = ("completed", "failed", "aborted", "crashed")
 _now = time.time_ns
 
@@ -86,6 +86,7 @@ def init(
     distributed: Distributed | None = None,
     distributed_rank: int | None = None,
     system_metrics_provider: Callable[[], Mapping[str, float]] | None = None,
+    time_ms: int | None = None,
     **options: Any,
 ) -> Run:
     """Start a run and make it the current one.
@@ -98,7 +99,8 @@ def init(
         endpoint, api_key: a server and its key; without an endpoint the run goes to this machine's own store.
         run_id: your own id, needed to resume; made here otherwise.
         kind: ``training``, ``agent`` or ``eval``.
-        resume: ``never`` refuses an id that exists, ``allow`` continues or creates it, ``must`` requires it.
+        resume: ``never`` refuses an id that exists, ``allow`` continues or creates it, ``must`` requires it,
+            ``continue`` creates it or goes on with it, however it ended.
         group, job_type, tags: for finding and grouping runs.
         config: hyper-parameters: a mapping, a namespace or a dataclass; nesting, ints and lists are kept, and texts
             under names such as ``api_key`` or ``hub_token`` are not.
@@ -107,6 +109,7 @@ def init(
         mode: ``online``, ``offline`` (only the spool), ``disabled`` (does nothing at all).
         distributed, distributed_rank: which ranks log; see ``docs/settings.md``.
         system_metrics_provider: called in the background for what is logged as ``system/*``, instead of our own.
+        time_ms: when the run began, as Unix time in milliseconds, for one that is brought in; left out, now.
         options: any other option of ``docs/settings.md``.
 
     Raises:
@@ -135,7 +138,7 @@ def init(
         raise ConfigError("resume='must' needs the run_id of the run to go on with.")
     rank = detect_rank(settings.distributed_rank)
     start = RunStart(
-        time_ns=_now(),
+        time_ns=_now() if time_ms is None else _time_ns(time_ms),
         run_id=_identifier(run_id) if run_id is not None else new_run_id(),
         workspace=settings.workspace,
         project=settings.project,
@@ -182,6 +185,12 @@ def _is_silent(settings: Settings, rank: int) -> bool:
 def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+
+
+def _time_ns(time_ms: object) -> int:
+    if not isinstance(time_ms, int) or not 0 <= time_ms < 1 << 43:
+        raise ConfigError(f"time_ms must be Unix time in whole milliseconds, not {time_ms!r:.80}.")
+    return time_ms * 1_000_000
 
 
 def _identifier(value: object) -> str:
@@ -284,6 +293,8 @@ class Run:
         self._board: dials.Board | None = None
         self._commands: deque[dials.Turn | None] = deque()
         """What has arrived for the dials and waits for :meth:`poll`."""
+        self._why: str | None = None
+        """Why the run ends well, where nobody says: who stopped it by a dial."""
         self._sources: list[Callable[[float], None]] = []
         """How to stop what logs by itself, with the seconds that may take at most."""
         if pipeline is not None:
@@ -587,6 +598,7 @@ class Run:
         unit: str | None = None,
         description: str | None = None,
         validate: Callable[[Any], Any] | None = None,
+        role: str | None = None,
     ) -> Dial:
         """Offer a control that people may turn while the run goes on; :meth:`poll` obeys. See ``docs/control.md``.
 
@@ -600,6 +612,7 @@ class Run:
             choices: what a choice may be.
             unit, description: for people.
             validate: takes a value within these bounds and gives the one to apply, or raises why not.
+            role: ``owner``: only those with the scope ``admin`` may turn it; else all with ``control:write``.
 
         Returns:
             The dial; its ``value`` is what it is set to.
@@ -607,13 +620,7 @@ class Run:
         Raises:
             ConfigError: a mistake in the call.
         """
-        from rundial.control import dials  # loaded by the first dial
-
-        if self._board is None:
-            pipeline = None if self._begin.part or self.status != "running" else self._pipeline
-            self._board = dials.Board(pipeline, self._commands, self._upcoming)
-            self._sources.append(lambda seconds: self._close_board())
-        return self._board.offer(
+        return self._dials().offer(
             name,
             get,
             set,
@@ -626,15 +633,56 @@ class Run:
             unit=unit,
             description=description,
             validate=validate,
+            role=role,
         )
 
-    def poll(self, ctx: Any = None, *, ddp: bool = False, every_s: float = 2.0) -> list[Ack]:
+    def _dials(self) -> dials.Board:
+        from rundial.control import dials  # loaded by the first dial
+
+        if self._board is None:
+            pipeline = None if self._begin.part or self.status != "running" else self._pipeline
+            self._board = dials.Board(pipeline, self._commands, self._upcoming, self._stopped)
+            self._sources.append(lambda seconds: self._close_board())
+        return self._board
+
+    def rule(self, when: str, do: rules.Do, *, name: str | None = None) -> Dial:
+        """Have something done by itself when a condition on what is logged comes true. See ``docs/control.md``.
+
+        The condition is asked in the worker, some tenths of a second after ``log()``; what it does to dials is done at
+        the next :meth:`poll`. It acts once, and again only after it has ceased to hold.
+
+        Args:
+            when: such as ``loss is nan or loss > 10 for 3 steps``.
+            do: ``alert``, ``stop`` or another action that the run offers, or dials and values: ``{"lr": 0.001}``.
+            name: what people see; left out, the condition.
+
+        Returns:
+            The switch of the rule, a dial that is true while the rule is on.
+
+        Raises:
+            ConfigError: the condition cannot be understood, or ``do`` is nothing that can be done.
+        """
+        from rundial.control import rules
+
+        condition, acts, title, words = rules.read(when, do, name)
+        board = self._dials()
+        switch = board.offer(title, value=True, description=words)
+        pipeline = None if self._begin.part or self.status != "running" else self._pipeline
+        if pipeline is not None:
+            if board.rules is None:
+                board.rules = rules.Rules(pipeline, board, lambda *what: self.alert(*what[:3], step=what[3]))
+                self._offer = pipeline.offer
+            board.rules.add(when, acts, condition, switch)
+        return switch
+
+    def poll(self, ctx: Any = None, *, step: int | None = None, ddp: bool = False, every_s: float = 2.0) -> list[Ack]:
         """Apply what has been sent to the dials since the last poll; to be called where a step begins or ends.
 
         Costs next to nothing while there is nothing. Nothing that arrives can raise out of it.
 
         Args:
             ctx: handed to those ``set`` functions that take a context.
+            step: where on the charts a change is marked; left out, the step after the last one logged.
             ddp: with an initialised ``torch.distributed``, what has arrived at rank 0 is applied on all ranks in the
                 same order. Every rank must offer the same dials and poll equally often.
             every_s: with ``ddp``, about how many seconds lie between two looks that all ranks take together.
@@ -646,8 +694,11 @@ class Run:
             from rundial.control.ranks import world
 
             if world() > 1:
-                return self._board.poll_together(ctx, every_s)
-        return self._board.poll(ctx) if self._commands and self._board is not None else []
+                return self._board.poll_together(ctx, every_s, step)
+        return self._board.poll(ctx, step) if self._commands and self._board is not None else []
+
+    def _stopped(self, why: str) -> None:
+        self._why = why
 
     def _close_board(self) -> None:
         if self._board is not None:
@@ -942,7 +993,12 @@ class Run:
         return self._pipeline is not None and self._settings.mode == "online" and self._pipeline.worker.sending
 
     def finish(
-        self, timeout_seconds: float | None = None, *, status: RunStatus = "completed", reason: str | None = None
+        self,
+        timeout_seconds: float | None = None,
+        *,
+        status: RunStatus = "completed",
+        reason: str | None = None,
+        time_ms: int | None = None,
     ) -> bool:
         """End the run and wait for delivery. A second call changes nothing.
 
@@ -951,12 +1007,14 @@ class Run:
                 ``finish_timeout`` but not for a server that does not answer.
             status: ``completed``, ``failed``, ``aborted`` or ``crashed``.
             reason: why, at most 512 characters.
+            time_ms: when the run ended, as Unix time in milliseconds, for one that is brought in; left out, now.
 
         Returns:
             True when a server has acknowledged everything. Otherwise the rest is on disk, and one line says how much
             and how to send it.
         """
-        return self._finish(Ending(status, reason, None, timeout_seconds), patient=timeout_seconds is not None)
+        ended = None if time_ms is None or self._opened is None else self._moment(self._opened, time_ms)
+        return self._finish(Ending(status, reason, None, timeout_seconds, ended), patient=timeout_seconds is not None)
 
     def close(self, timeout_seconds: float | None = None) -> bool:
         """The same as :meth:`finish`."""
@@ -978,6 +1036,8 @@ class Run:
         global _current
         if self.status != "running":
             return self._delivered or self._opened is None
+        if self._board is not None and self._board.rules is not None:
+            self._board.rules.look()
         self.status = ending.status if ending.status in _ENDS else "completed"
         if _current is self:
             _current = None
@@ -991,8 +1051,9 @@ class Run:
         self._stop_sources(limit)
         pipeline.resolve()
         self._offer = self._after_finish
-        reason = None if ending.reason is None else str(ending.reason)[:MAX_REASON]
-        end = RunEnd(_now(), self.status, reason, ending.traceback)
+        why = self._why if ending.reason is None and self.status == "completed" else ending.reason
+        reason = None if why is None else str(why)[:MAX_REASON]
+        end = RunEnd(ending.time_ns or _now(), self.status, reason, ending.traceback)
         left = max(0.0, limit - (time.monotonic() - begun))
         self._delivered = pipeline.close(end, left, (lambda: False) if patient else self._hopeless)
         if not self._delivered:
@@ -1202,6 +1263,11 @@ def finish(timeout_seconds: float | None = None, *, status: RunStatus = "complet
 def alert(title: str, text: str = "", level: str = "info", *, step: int | None = None) -> bool:
     """Raise an alert in the current run; see :meth:`Run.alert`."""
     return _require().alert(title, text, level, step=step)
+
+
+def rule(when: str, do: rules.Do, *, name: str | None = None) -> Dial:
+    """Add a rule to the current run; see :meth:`Run.rule`."""
+    return _require().rule(when, do, name=name)
 
 
 def checkpoint(

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from rundial.config import Settings
-from rundial.delivery import Refusal, Stopped, StoreClient, deliver
+from rundial.delivery import Refusal, Stopped, StoreClient
 from rundial.diagnostics import Counters
 from rundial.errors import RequestError, RundialError
+from rundial.protocols import deliver_upload
 from rundial.staging import Changed, read_job, remove_job, set_aside
 from rundial.transport import delay
 
@@ -170,7 +171,8 @@ class Senders:
     def _send(self, staged: Staged, client: StoreClient) -> None:
         folder = staged.folder
         try:
-            deliver(folder, read_job(folder), client, lambda size: self._advance(folder, size), self._stop.is_set)
+            job = read_job(folder)
+            deliver_upload(folder, job, client, lambda size: self._advance(folder, size), self._stop.is_set)
         except Stopped:
             return
         except Refusal as refusal:

@@ -17,6 +17,7 @@ import fcntl
 import math
 import os
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -506,7 +507,7 @@ def register(directory: Path) -> None:
     name = f"{zlib.crc32(os.fsencode(directory)):08x}{zlib.adler32(os.fsencode(directory)):08x}"
     if not (registry / name).exists():
         registry.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = registry / f"{name}.{os.getpid()}"
+        temporary = registry / f"{name}.{os.getpid()}-{threading.get_ident()}"
         temporary.write_text(str(directory), encoding="utf-8")
         temporary.replace(registry / name)
 

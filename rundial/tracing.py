@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from rundial import events
-from rundial.attributes import INLINE_BYTES, MAX_ATTRIBUTE_NAME, attribute, label, move_out
+from rundial.attributes import INLINE_BYTES, MAX_ATTRIBUTE_NAME, label, move_out, named
 from rundial.events import SPAN_KINDS
 from rundial.wire import encode
 
@@ -163,12 +163,14 @@ class Span:
         Args:
             mapping, attrs: names of at most 128 characters to texts, numbers, bytes, or nested lists and mappings of
                 them. Values over 16 KiB go to the artifact store when the span is finished, and leave a reference.
+                Texts under the name of a secret (``api_key``, ``token``, ``password``) are redacted, as in ``config``.
         """
         if self._done:
             self._complain("span finished", f"span {self.name!r:.60} is finished; what is set afterwards is left out.")
             return self
         for name, value in self._mapping(mapping, attrs).items():
-            self._attrs[label(name, MAX_ATTRIBUTE_NAME)] = attribute(value)
+            key = label(name, MAX_ATTRIBUTE_NAME)
+            self._attrs[key] = named(key, value)
         return self
 
     def event(
@@ -187,7 +189,8 @@ class Span:
             self._dropped += 1
         else:
             moment = _now() if timestamp_ns is None else self._moment(timestamp_ns, _now())
-            values = {label(key, MAX_ATTRIBUTE_NAME): attribute(v, 1) for key, v in self._mapping(attrs, more).items()}
+            given = {label(key, MAX_ATTRIBUTE_NAME): value for key, value in self._mapping(attrs, more).items()}
+            values = {key: named(key, value, 1) for key, value in given.items()}
             self._events.append((label(name, MAX_EVENT_NAME), moment, self._bounded(values) if values else values))
         return self
 

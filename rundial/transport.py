@@ -38,6 +38,8 @@ class Outcome(NamedTuple):
     reply: IngestReply | None = None
     retry_after: float | None = None
     error: RequestError | None = None
+    left_out: dict[str, int] = {}
+    """Parts of acknowledged records that the server has no place for, by what they are."""
 
 
 class Transport(Protocol):

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -38,10 +39,19 @@ _CRC_BYTES = 5 * 1024
 encode = msgspec.msgpack.Encoder().encode
 """One event, or the equal tuple with its tag first, as a record. Raises TypeError, OverflowError or ValueError."""
 
-_decode_list = msgspec.msgpack.Decoder(list[Event]).decode
-_decode_one = msgspec.msgpack.Decoder(Event).decode
 _decode_any = msgspec.msgpack.Decoder().decode
 _METRICS_TAG = 2
+
+
+@cache
+def _decode_list() -> Callable[[bytes], list[Event]]:
+    # Made at the first use: to resolve the types of all events takes 2 ms, and a script that only logs reads none.
+    return msgspec.msgpack.Decoder(list[Event]).decode
+
+
+@cache
+def _decode_one() -> Callable[[bytes], Event]:
+    return msgspec.msgpack.Decoder(Event).decode
 
 
 class Chunk(NamedTuple):
@@ -171,14 +181,14 @@ def decode_chunk(chunk: Chunk) -> tuple[list[Event], list[BadRecord]]:
     if chunk.is_gap:
         return [_gap(chunk)], []
     try:
-        return _decode_list(array_header(chunk.count) + chunk.records), []
+        return _decode_list()(array_header(chunk.count) + chunk.records), []
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return _decode_singly(chunk)
 
 
 def _gap(chunk: Chunk) -> Gap:
     try:
-        event = _decode_one(chunk.records)
+        event = _decode_one()(chunk.records)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         event = None
     reason = event.reason if isinstance(event, Gap) else "unknown"
@@ -190,7 +200,7 @@ def _decode_singly(chunk: Chunk) -> tuple[list[Event], list[BadRecord]]:
     bad: list[BadRecord] = []
     for position, record in enumerate(split_records(chunk.records, chunk.count)):
         try:
-            events.append(_decode_one(record))
+            events.append(_decode_one()(record))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             rescued = _rescue(record)
             if rescued is None:

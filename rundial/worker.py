@@ -244,6 +244,7 @@ class Worker:
             try:
                 self._spool.append(chunks)
                 self.spool_error = None
+                self._queue.draining = True
             except OSError as error:
                 self._spool_failed(error)
                 break
@@ -268,6 +269,7 @@ class Worker:
 
     def _spool_failed(self, error: OSError) -> None:
         self.spool_error = error
+        self._queue.draining = False
         self._counters.last_error = f"spool: {error}"
         self._counters.warn_once(
             "spool",
@@ -357,9 +359,16 @@ class Worker:
         self.unreachable = None
         self.verdict = None
         self._counters.sent_batches += 1
-        if reply.rejected:
-            self._counters.dropped["rejected"] += len(reply.rejected)
-            self._counters.warn_once("rejected", f"the server rejected a record: {reply.rejected[0].get('reason')}")
+        for entry in reply.rejected:
+            unsupported = entry.get("code") == "UNSUPPORTED"
+            self._counters.dropped["unsupported" if unsupported else "rejected"] += 1
+            if unsupported:
+                self._counters.warn_once(str(entry.get("reason")), f"a record was dropped: {entry.get('reason')}.")
+            else:
+                self._counters.warn_once("rejected", f"the server rejected a record: {entry.get('reason')}")
+        for what, number in outcome.left_out.items():
+            self._counters.invalid_values += number
+            self._counters.warn_once(f"left out {what}", f"the server does not take everything that is logged: {what}")
         if reply.run is not None:
             self.run = reply.run
             self.on_run(reply.run)

@@ -42,7 +42,7 @@ def ls(
         chosen = target(workspace, project)
         place: Json = {"run_id": run}
         if run is None:
-            place = {"project_id": client.resolve_run_target(*chosen)["projectId"]}
+            place = {"project_id": client.resolve_project_id(*chosen)}  # resolving a target would make it
         found = client.list_artifacts(**place, name=name, artifact_type=type, limit=page, max_pages=-(-limit // page))[
             :limit
         ]
@@ -91,12 +91,13 @@ def _find(client: HttpClient, reference: str, workspace: str | None, project: st
         return client.get_artifact(reference)
     name, _, wanted = reference.partition(":")
     wanted = wanted or "latest"
-    place = client.resolve_run_target(*target(workspace, project))
-    for it in client.list_artifacts(project_id=place["projectId"], name=name, limit=1000, max_pages=1000):
+    chosen = target(workspace, project)
+    project_id = client.resolve_project_id(*chosen)
+    for it in client.list_artifacts(project_id=project_id, name=name, limit=1000, max_pages=1000):
         if it["name"] == name and (wanted in (it.get("aliases") or ()) or wanted == f"v{it['version']}"):
             return client.get_artifact(it["artifactId"])
     hint = "`rundial artifact ls` lists what there is."
-    raise RequestError(f"there is no artifact {reference} in {place['projectSlug']}. {hint}", 404, "NOT_FOUND")
+    raise RequestError(f"there is no artifact {reference} in {chosen.project}. {hint}", 404, "NOT_FOUND")
 
 
 @command(app, "put")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from rundial.cli.configuration import read
-from rundial.cli.context import connect
+from rundial.cli.context import connect, options
 from rundial.cli.credentials import keyring
 from rundial.cli.output import answer, table
 from rundial.cli.server import LOOPBACK
@@ -43,7 +43,7 @@ def doctor(
     if not offline:
         found, refused = _server()
         checks += found
-    endpoint = resolve({}).endpoint if checks[0].ok else None
+    endpoint = resolve({"endpoint": options.endpoint}).endpoint if checks[0].ok else None
     rows = [(check.name, "ok" if check.ok else "FAILS", check.detail) for check in checks]
     document = {"endpoint": endpoint, "version": __version__, "checks": [check._asdict() for check in checks]}
     answer(document, lambda: table(("check", "status", "detail"), rows))
@@ -63,7 +63,7 @@ def _try(name: str, look: Callable[[], str]) -> Check:
 
 def _configuration() -> str:
     read()
-    resolve({})
+    resolve({"endpoint": options.endpoint})
     return str(config_path()) if config_path().exists() else f"{config_path()}: none, defaults hold"
 
 

@@ -28,7 +28,8 @@ def diff(
     """Compare two eval runs example by example."""
     with connect() as client:
         chosen = target(workspace, project)
-        place = client.resolve_run_target(chosen.workspace, chosen.project)
+        client.resolve_project_id(*chosen)  # the next question would make it
+        place = client.resolve_run_target(*chosen)
         result = client.query_eval_diff(place["projectId"], baseline, candidate, limit=limit, scorer=scorer)
     regressions = sum(row["regressed"] is True for row in result["rows"])
     document = {

@@ -26,6 +26,10 @@ Data = Annotated[Path | None, typer.Option(help="Folder of the data. Default: `s
 AllowedHost = Annotated[
     list[str] | None, typer.Option(help="Another name the server is called by, NAME or NAME:PORT. Repeatable.")
 ]
+Database = Annotated[
+    str | None, typer.Option(help="PostgreSQL database instead of a file in the folder: postgresql://USER@HOST/NAME.")
+]
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Server processes; more than one needs --database.")]
 
 
 def server(
@@ -33,17 +37,30 @@ def server(
     port: Port = config.DEFAULT_PORT,
     data: Data = None,
     allowed_host: AllowedHost = None,
+    database: Database = None,
+    workers: Workers = 1,
 ) -> None:
     """Run the server until Ctrl-C."""
+    if workers > 1 and database is None:
+        raise ConfigError(
+            "a SQLite file belongs to one process. Leave --workers, or add --database postgresql://USER@HOST/NAME."
+        )
     listener = bind(host, port)
     with listener:
-        serve(listener, host, data, tuple(allowed_host or ()))
+        serve(listener, host, data, tuple(allowed_host or ()), database, workers)
 
 
-def serve(listener: socket.socket, host: str, data: Path | None, allowed_hosts: tuple[str, ...]) -> None:
+def serve(
+    listener: socket.socket,
+    host: str,
+    data: Path | None,
+    allowed_hosts: tuple[str, ...],
+    database: str | None = None,
+    workers: int = 1,
+) -> None:
     """Serve on a bound socket until SIGINT or SIGTERM; returns or raises SystemExit(0) after a clean stop.
 
-    Raises :class:`RundialError` when the data folder cannot be used.
+    Raises :class:`RundialError` when the data folder or the database cannot be used.
     """
     from rundial.recovery import Watcher
     from rundial.server.app import Server, ServerSettings, create_app
@@ -54,7 +71,7 @@ def serve(listener: socket.socket, host: str, data: Path | None, allowed_hosts: 
     port = listener.getsockname()[1]
     url = url_of(host, port)
     folder = data or config.home() / "server"
-    with closing(Store(folder)) as store:
+    with closing(Store(folder, database)) as store:
         watcher = Watcher(endpoint=url, api_key=store.owner_key)
         announces = data is None or not answers(config.local_server())
 
@@ -64,9 +81,15 @@ def serve(listener: socket.socket, host: str, data: Path | None, allowed_hosts: 
             watcher.start()
             _greet(url, host, folder, allowed_hosts)
 
-        app = create_app(store, ServerSettings(host, port, folder, allowed_hosts))
+        settings = ServerSettings(host, port, folder, allowed_hosts)
         try:
-            Server(app, ready).run(sockets=[listener])
+            if workers > 1 and database is not None:
+                from rundial.server.workers import run_workers
+
+                store.close()  # each of them opens its own
+                run_workers(listener, settings, database, workers, ready)
+            else:
+                Server(create_app(store, settings), ready).run(sockets=[listener])
         finally:
             withdraw(url)
             watcher.stop()

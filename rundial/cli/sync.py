@@ -20,10 +20,11 @@ from rundial.diagnostics import amount
 from rundial.errors import AuthError, RequestError, RundialError
 from rundial.events import clean_key
 from rundial.http import Json
+from rundial.protocols import AnyTransport
 from rundial.recovery import Meta, Sent, Waiting, is_local, survey
 from rundial.recovery import sync as deliver
 from rundial.spool import register, registered
-from rundial.transport import HttpTransport, Outcome, Transport
+from rundial.transport import Outcome, Transport
 
 NO_SERVER = "no local server is running; `rundial ui` starts one"
 
@@ -114,7 +115,7 @@ class Routes:
         if endpoint is None:
             return None
         if endpoint not in self._open:
-            transport = HttpTransport(endpoint, key_for(endpoint), Settings(endpoint=endpoint))
+            transport = AnyTransport(endpoint, key_for(endpoint), Settings(endpoint=endpoint))
             self._open[endpoint] = _Told(transport, lambda records: self.advance(records))
         return self._open[endpoint]
 

@@ -43,6 +43,7 @@ def use(
         raise RundialError("name them: `rundial target use --workspace NAME --project NAME`.")
     with connect() as client:
         chosen = target(workspace, project)
+        client.resolve_project_id(*chosen)  # the next question would make it
         found = client.resolve_run_target(chosen.workspace, chosen.project)
     with edited() as document:
         profile = profile_of(document, profile_name())

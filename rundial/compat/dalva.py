@@ -15,6 +15,8 @@ from urllib.parse import quote
 import msgspec
 
 from rundial import runs
+from rundial.compat._dalva_fork import copy_metrics, parent_of
+from rundial.compat._dalva_values import Ledger
 from rundial.compat.server import ask
 from rundial.config import key_for, resolve
 from rundial.diagnostics import warn
@@ -62,9 +64,12 @@ class Run:
         resume: str | None,
         options: dict[str, Any],
         strict: bool,
+        durable: bool = False,
     ) -> None:
         endpoint = self._endpoint = options.get("endpoint")
         self._strict = strict
+        self._durable = durable
+        self._ledger = Ledger()
         if endpoint is not None and runs.is_enabled():
             try:
                 ask(endpoint, None, "GET", "/health/live")
@@ -91,15 +96,24 @@ class Run:
     def log(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Log values: with a step they are points of their series, without one single values of the run.
 
+        A step of a metric has one value, and a metric one kind: numbers, texts or bools. What does not fit, None and
+        lists are left out, said once, and listed by :meth:`flush`; the values beside them are stored.
+
         Raises:
             ConnectionError: of a :class:`Run`, while its server does not answer. The values are kept and follow.
         """
-        if step is None and isinstance(metrics, Mapping):
-            metrics = self._summarise(metrics)
+        given: Any = metrics
+        if isinstance(given, Mapping):
+            kept = self._ledger.admit(given, step)
+            if step is None:
+                kept = self._summarise(kept)
+            elif kept:
+                self.run.log(kept, step=step)
+            self._remember(kept, step)
         else:
-            self.run.log(metrics, step=step)
-        if isinstance(metrics, Mapping):
-            self._remember(metrics, step)
+            self.run.log(given, step=step)  # which says what is wrong with it
+        if self._durable and self.run._opened is not None:
+            self.run._opened.worker.move(everything=True)
         if self._strict and self.run._hopeless():
             raise ConnectionError(f"{self._why()}. The values are kept and sent when the server answers.")
 
@@ -153,6 +167,29 @@ class Run:
         """One value of the configuration, or all of it."""
         return dict(self.run.config) if key is None else self.run.config.get(key, default)
 
+    def remove(self, metric: str, step: int | None = None) -> None:
+        """Take back a single value, which may then be of another kind.
+
+        Raises:
+            ValueError: the metric is a series, whose points stay.
+        """
+        if step is not None or self._ledger.is_series(metric):
+            raise ValueError(f"the points of {metric!r} stay; only single values can be removed.")
+        self._ledger.forget(metric)
+        self._latest.pop(metric, None)
+        self.run.summary({metric: None})
+
+    def remove_config(self, key: str) -> None:
+        """Take back a key of the configuration, which may then be added again; the server keeps it as null.
+
+        Raises:
+            ValueError: there is no such key.
+        """
+        if key not in self.run.config:
+            raise ValueError(f"config has no {key!r}.")
+        self.run.update_config({key: None})
+        del self.run.config[key]
+
     def create_table(self, schema: type[DalvaSchema], name: str = "table") -> Table:
         """A table of this run, which is logged when it, or the run, is finished.
 
@@ -164,9 +201,16 @@ class Run:
         self._tables.append(table)
         return table
 
-    def flush(self, timeout: float | None = None) -> bool:
-        """Wait until the server has everything; False when it has not within ``timeout`` seconds."""
-        return self.run.flush(timeout)
+    def flush(self, timeout: float | None = None) -> list[str]:
+        """Wait until the server has everything, at most ``timeout`` seconds.
+
+        Returns:
+            What went wrong: values that were refused since the last time, and a server that does not have it all.
+            What it does not have yet is on disk and follows.
+        """
+        delivered = self.run.flush(timeout)
+        errors, self._ledger.errors = self._ledger.errors, []
+        return errors if delivered or self._endpoint is None else [*errors, self._why()]
 
     def finish(self, on_error: str | None = None, timeout: float | None = None) -> None:
         """End the run as completed, and print its state. A second call changes nothing.
@@ -229,23 +273,39 @@ def init(
     Args:
         project, name, config: as for :class:`Run`.
         resume_from: the id of a run to go on with.
+        fork_from: the id of a run whose config and metrics this one begins with; a server must have it.
         server_url: a server; left out, that of ``DALVA_SERVER_URL``, else the configured one, else none.
         outbox_dir, runs_dir: where records wait on disk.
         http_timeout: seconds of one request.
-        durability, segment_bytes, segment_interval, sync: settled by Rundial itself; taken, without effect.
+        durability: ``strict`` has every value on the disk before ``log`` returns, ``balanced`` within a second.
+        segment_bytes, segment_interval: settled by Rundial itself; taken, without effect.
 
     Raises:
         ConnectionError: a server was named and does not answer.
-        ConfigError: ``fork_from``: a run cannot be made from another one here.
+        RequestError: the run to fork is not known.
+        ConfigError: another ``durability``, a fork without a server or with tables, ``sync``.
     """
-    if fork_from is not None:
-        raise ConfigError("fork_from is not supported. Begin a new run, and note its origin in config.")
+    if durability not in ("balanced", "strict"):
+        raise ConfigError(f"durability must be 'balanced' or 'strict', not {durability!r}.")
+    if sync is not None:
+        raise ConfigError("sync copies nothing here. Name a server, or later: `rundial sync --endpoint URL`.")
     url = server_url or os.environ.get(URL_VARIABLE, "").strip() or None
     spool = outbox_dir or runs_dir
     options = {"endpoint": url, "spool_directory": spool, "request_timeout_seconds": http_timeout}
     run = Run.__new__(Run)
     given = {option: value for option, value in options.items() if value is not None}
-    run._open(project, name, config, resume_from, given, strict=False)
+    durable = durability == "strict"
+    if fork_from is None:
+        run._open(project, name, config, resume_from, given, strict=False, durable=durable)
+        return run
+    origin = url or resolve({}).endpoint
+    if origin is None or copy_tables_on_fork:
+        raise ConfigError("a fork needs the server that has the run, and takes its config and metrics, not its tables.")
+    parent = parent_of(origin, fork_from)
+    name = name or f"fork of {parent['runName']}"
+    merged = {**parent["config"], **(config or {})}
+    run._open(project, name, merged, None, given | {"notes": f"fork of {fork_from}"}, strict=False, durable=durable)
+    copy_metrics(origin, parent, run.run)
     return run
 
 

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any
 
 from rundial import runs
+from rundial.compat._runicorn_files import export
+from rundial.compat._runicorn_outputs import Outputs
 from rundial.config import HOME_VARIABLE, resolve
 from rundial.diagnostics import say, warn
 from rundial.events import RunStatus
@@ -23,7 +25,7 @@ from rundial.runs import enabled, is_enabled, reset_enabled, set_enabled
 from rundial.snapshot import listed
 from rundial.values import Invalid, step_number
 
-__all__ = ["NoOpRun", "Run", "enabled", "init", "is_enabled", "reset_enabled", "set_enabled"]
+__all__ = ["NoOpRun", "Run", "enabled", "export", "init", "is_enabled", "reset_enabled", "set_enabled"]
 
 _STATUSES: dict[str, RunStatus] = {
     "finished": "completed",
@@ -63,8 +65,8 @@ def init(
         alias: a short label.
         capture_env: keep packages, platform, GPUs and chosen variables with the run.
         snapshot_code: keep the workspace as an artifact.
-        workspace_root: what the snapshot packs; None for the nearest folder above that holds ``.git``, else the working
-            directory.
+        workspace_root: what the snapshot packs, and where output folders lie; None for the nearest folder above that
+            holds ``.git``, else the working directory.
         snapshot_format: ``zip``, the only one there is.
         force_snapshot: pack the workspace however large it is.
         capture_console: keep what the process prints.
@@ -78,7 +80,7 @@ def init(
     if not is_enabled():
         return NoOpRun()
     if snapshot_code and snapshot_format == "zip" and not force_snapshot:
-        _check_size(workspace_root)
+        listed(_root(workspace_root))
     with _stored_in(storage) as options:
         run = runs.init(
             path=place,
@@ -93,12 +95,11 @@ def init(
             tqdm_mode=tqdm_mode,
             **options,
         )
-    return Run(run, storage if options.get("mode") == "offline" else None)
+    return Run(run, storage if options.get("mode") == "offline" else None, _root(workspace_root))
 
 
-def _check_size(workspace_root: str | None) -> None:
-    root = Path(workspace_root).resolve() if workspace_root else find_root(Path.cwd()) or Path.cwd()
-    listed(root)
+def _root(workspace_root: str | None) -> Path:
+    return (Path(workspace_root) if workspace_root else find_root(Path.cwd()) or Path.cwd()).resolve()
 
 
 @contextmanager
@@ -127,12 +128,13 @@ def _stored_in(storage: str | None) -> Iterator[dict[str, Any]]:
 class Run:
     """A live run, made by :func:`init`. Only :meth:`finish` waits, and nothing raises for a value it is given."""
 
-    def __init__(self, run: runs.Run, kept_in: str | None = None) -> None:
+    def __init__(self, run: runs.Run, kept_in: str | None, root: Path) -> None:
         self.run = run
         self.id = self.run_id = run.id
         self.path = run.path or ""
         self.alias = run.alias
         self._kept_in = kept_in
+        self._outputs = Outputs(run, root)
         self._steps = count(1)
         self._last_step = 0
         self._image_steps: dict[str, int] = {}
@@ -218,6 +220,33 @@ class Run:
         """Merge values into the summary."""
         self.run.summary(update)
 
+    def scan_outputs_once(
+        self, output_dirs: Sequence[str] = ("outputs",), patterns: Sequence[str] = ("*",)
+    ) -> list[str]:
+        """Keep what is new or changed in output folders, each file as an artifact of its own.
+
+        Args:
+            output_dirs: folders below the workspace root.
+            patterns: names of files, such as ``*.ckpt``.
+
+        Returns:
+            The artifacts' names: paths below the root, with ``-`` for ``/``.
+        """
+        return self._outputs.scan(output_dirs, patterns)
+
+    def watch_outputs(
+        self,
+        output_dirs: Sequence[str] = ("outputs",),
+        patterns: Sequence[str] = ("*",),
+        interval_sec: float = 10.0,
+    ) -> None:
+        """Call :meth:`scan_outputs_once` every ``interval_sec`` seconds in the background, until the run ends."""
+        self._outputs.watch(output_dirs, patterns, interval_sec)
+
+    def stop_outputs_watch(self) -> None:
+        """Look a last time, and then no more."""
+        self._outputs.stop()
+
     def finish(self, status: str = "finished") -> None:
         """End the run. A second call changes nothing; afterwards nothing more is taken.
 
@@ -227,6 +256,7 @@ class Run:
         """
         if self.run.status != "running":
             return
+        self._outputs.stop()
         self.run.finish(status=final_status(status))
         self._say_where()
 
@@ -241,6 +271,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._outputs.stop()
         if kind is not None and issubclass(kind, KeyboardInterrupt):  # any exception is a failure here
             self.run.finish(status="failed", reason="KeyboardInterrupt")
         else:
@@ -285,6 +316,23 @@ class NoOpRun:
         """Nothing."""
 
     def summary(self, update: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def scan_outputs_once(
+        self, output_dirs: Sequence[str] = ("outputs",), patterns: Sequence[str] = ("*",)
+    ) -> list[str]:
+        """Nothing: no names."""
+        return []
+
+    def watch_outputs(
+        self,
+        output_dirs: Sequence[str] = ("outputs",),
+        patterns: Sequence[str] = ("*",),
+        interval_sec: float = 10.0,
+    ) -> None:
+        """Nothing."""
+
+    def stop_outputs_watch(self) -> None:
         """Nothing."""
 
     def finish(self, status: str = "finished") -> None:

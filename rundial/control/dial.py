@@ -22,12 +22,15 @@ class Dial:
     ) -> None:
         self.name = event.name
         self.kind = event.kind
+        self.role = event.role
         self._event = event
         self._get = get
         self._set = set
         self._validate = validate
         self._takes_context = set is not None and takes_context(set, 0 if event.kind == "action" else 1)
         self._value = event.value
+        self.retired = False
+        """Whether what it turned is gone."""
 
     @property
     def value(self) -> Value:
@@ -58,6 +61,12 @@ class Dial:
             values = () if self.kind == "action" else (value,)
             self._set(*((context, *values) if self._takes_context else values))
         self._value = shown(value)
+
+    def retire(self) -> None:
+        """Keep the value, and let go of the functions and of all that they hold."""
+        self._value = self.read()
+        self._get = self._set = self._validate = None
+        self.retired = True
 
     def news(self) -> events.Dial | None:
         """What to tell of it, when its value is not what was told last."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rundial import events
 from rundial.control import ranks
 from rundial.control.begun import Begun
+from rundial.control.command_queue import Command
 from rundial.control.dial import Dial
+from rundial.control.directory import Directory
 from rundial.control.listener import listen
 from rundial.control.offer import (
     MAX_MESSAGE,
@@ -21,6 +25,7 @@ from rundial.control.offer import (
     checked_choices,
     checked_function,
     checked_name,
+    checked_role,
     kind_of,
     message_of,
     shown,
@@ -28,9 +33,17 @@ from rundial.control.offer import (
 from rundial.events import Ack, Marker
 from rundial.pipeline import Pipeline
 
+if TYPE_CHECKING:
+    from rundial.control.rules import Rules
+
 INTERRUPTED = "the process ended while this was being applied; it is not applied again"
 UNKNOWN = "it was handed to a process that ended elsewhere without saying what became of it; it is not applied again"
 ENDED = "the run ended before it was applied"
+OWNER = "owner"
+STOP = "stop"
+"""The action that ends a training, by which the run knows who ended it."""
+MAX_TURNS = 100
+"""Commands that one poll obeys; a flood of them must not stop a training."""
 REFRESH = None
 """Stands among the commands that wait: read the dials' values again."""
 
@@ -47,8 +60,10 @@ class Turn(NamedTuple):
     reason: str | None
     expires: float
     """By ``time.monotonic``."""
-    before: tuple[str, ...]
+    before: tuple[str, ...] = ()
     """Other streams that it was handed to before this one."""
+    role: str | None = OWNER
+    """Of its author. Who writes in the queue directory, or in the script, could change the script as well."""
 
 
 class Order(NamedTuple):
@@ -65,12 +80,20 @@ class Board:
         pipeline: where dials and acknowledgements are told; None: nobody is to hear of them, and nobody commands.
         arrived: what waits; the run polls only when there is something in it.
         step: the step that the next ``log()`` would take, where markers are drawn.
+        stopped: called with who stopped the run and why, when that is what a command did.
     """
 
-    def __init__(self, pipeline: Pipeline | None, arrived: deque[Turn | None], step: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline | None,
+        arrived: deque[Turn | None],
+        step: Callable[[], int] = int,
+        stopped: Callable[[str], None] = lambda why: None,
+    ) -> None:
         self._pipeline = pipeline
         self._arrived = arrived
         self._step = step
+        self._stopped = stopped
         self._dials: dict[str, Dial] = {}
         self._places: dict[str, int] = {}
         self._seen: set[str] = set()
@@ -80,6 +103,10 @@ class Board:
         self._pid = os.getpid()
         self._begun: Begun | None = None
         self._ranks = ranks.Ranks()
+        self._newest = -1
+        """The highest place among the run's commands that was heard of."""
+        self._directory: Directory | None = None
+        self.rules: Rules | None = None
         if pipeline is not None:
             self._begin(pipeline)
 
@@ -94,6 +121,11 @@ class Board:
             arguments = (pipeline, self.arrive, self._ask_for_news, self._stop)
             thread = threading.Thread(target=listen, args=arguments, name="rundial-commands", daemon=True)
             thread.start()
+        directory = pipeline.settings.control_dir
+        if directory is not None:
+            self._directory = Directory(
+                Path(directory), self._arrive_by_directory, lambda why: self._warn("queue", why)
+            )
 
     def offer(
         self,
@@ -110,6 +142,7 @@ class Board:
         unit: str | None = None,
         description: str | None = None,
         validate: Callable[[Any], Any] | None = None,
+        role: str | None = None,
     ) -> Dial:
         """Offer a dial; one that has the name already gives way. Arguments as in :meth:`rundial.Run.dial`.
 
@@ -133,6 +166,7 @@ class Board:
             None if unit is None else str(unit)[:64],
             None if description is None else str(description)[:1000],
             None if kind == "action" else now,
+            checked_role(role),
         )
         dial = self._dials[name] = Dial(event, get, set, validate)
         self._tell(event)
@@ -159,11 +193,27 @@ class Board:
                 if turn.id in self._seen:
                     continue
                 self._seen.add(turn.id)
+                self._newest = max(self._newest, turn.place)
             doubt = self._doubt(turn)
             if doubt is None:
                 self._arrived.append(turn)
             else:
                 self._tell(_ack(turn, "failed", doubt))
+
+    def _arrive_by_directory(self, command: Command, command_id: str, problem: str | None) -> None:
+        turn = self._local(command_id, command.path, command.args[0] if command.args else None, None, None)
+        if problem is None:
+            self._arrived.append(turn)
+        else:
+            self.note(_ack(turn, "rejected", problem))
+
+    def order(self, command_id: str, name: str, value: Any, author: str, reason: str) -> None:
+        """Have a dial set at the next poll, as if somebody had asked for it."""
+        self._arrived.append(self._local(command_id, name, value, author, reason))
+
+    def _local(self, command_id: str, name: str, value: Any, author: str | None, reason: str | None) -> Turn:
+        # It is newer than all that was heard of, and older than what a server sends next.
+        return Turn(command_id, self._newest, name, value, author, reason, math.inf)
 
     def _doubt(self, turn: Turn) -> str | None:
         """Why a command may have been applied already by a process that has ended since."""
@@ -180,7 +230,7 @@ class Board:
 
     # -- in the training thread -----------------------------------------------------------------------------------
 
-    def poll(self, context: Any = None) -> list[Ack]:
+    def poll(self, context: Any = None, step: int | None = None) -> list[Ack]:
         """Apply what has arrived, at most one command of each dial. Nothing that arrives can raise out of it."""
         if os.getpid() != self._pid:
             self._arrived.clear()  # a forked child: its parent obeys
@@ -188,13 +238,13 @@ class Board:
         if not self._polling.acquire(blocking=False):
             return []  # another thread is at it, or what a command calls polls by itself
         try:
-            acks = [self._settle(self._obey(order, context)) for order in self._decide(self._take())]
+            acks = [self._settle(self._obey(order, context), step) for order in self._decide(self._take())]
             self._tell_news()
             return acks
         finally:
             self._polling.release()
 
-    def poll_together(self, context: Any, every_s: float) -> list[Ack]:
+    def poll_together(self, context: Any, every_s: float, step: int | None = None) -> list[Ack]:
         """As :meth:`poll`, on every rank of an initialised ``torch.distributed``: what rank 0 has, all of them apply.
 
         An acknowledgement says what became of the command on each rank; it is applied only when it is on all of them.
@@ -208,13 +258,13 @@ class Board:
         mine = [order if isinstance(order, Ack) else self._apply(order, context) for order in orders]
         acks = [_joined(outcomes) for outcomes in self._ranks.gather(mine)] if orders else []
         for ack in acks:
-            self._settle(ack)
+            self._settle(ack, step)
         self._tell_news()
         return acks
 
     def _take(self) -> list[Turn]:
         turns: list[Turn] = []
-        while self._arrived:
+        while self._arrived and len(turns) < MAX_TURNS:
             turn = self._arrived.popleft()
             if turn is not None:
                 turns.append(turn)
@@ -247,6 +297,10 @@ class Board:
         dial = self._dials.get(turn.name)
         if dial is None:
             raise _Refused("rejected", f"no dial {turn.name!r}; there are: {', '.join(sorted(self._dials)) or 'none'}")
+        if dial.retired:
+            raise _Refused("rejected", "the training that it belonged to has ended")
+        if dial.role == OWNER and turn.role != OWNER:
+            raise _Refused("rejected", f"only an owner may turn {turn.name!r}")
         try:
             return dial.check(turn.value)
         except Exception as error:
@@ -261,7 +315,8 @@ class Board:
         if isinstance(order, Ack) or self._begun is None:
             return order
         try:
-            self._begun.note(order.turn.id, order.turn.name)
+            if self._directory is None or not self._directory.begin(order.turn.id):
+                self._begun.note(order.turn.id, order.turn.name)
         except OSError as error:
             return _ack(order.turn, "failed", f"not applied, for it could not be noted on disk first: {error}")
         return order
@@ -280,14 +335,24 @@ class Board:
         ack.value, ack.former = dial.read(), former
         return ack
 
-    def _settle(self, ack: Ack) -> Ack:
+    def _settle(self, ack: Ack, step: int | None) -> Ack:
         """Tell what became of a command, and mark on the charts what it changed."""
-        self._tell(ack)
+        self.note(ack)
         if ack.status == "applied":
             attrs = {"from": ack.former, "to": ack.value, "by": ack.author, "reason": ack.reason}
             known = {key: value for key, value in attrs.items() if value is not None}
-            self._tell(Marker(ack.time_ns, "control", ack.name, self._step(), {**known, "command": ack.command_id}))
+            at = self._step() if step is None else step
+            self._tell(Marker(ack.time_ns, "control", ack.name, at, {**known, "command": ack.command_id}))
+            if ack.name == STOP:
+                who = f"stopped by {ack.author or 'somebody at the machine'}"
+                self._stopped(f"{who}: {ack.reason}" if ack.reason else who)
         return ack
+
+    def note(self, ack: Ack) -> None:
+        """Tell what became of a command to those who may have sent it."""
+        self._tell(ack)
+        if self._directory is not None:
+            self._directory.answer(ack)
 
     def _tell_news(self) -> None:
         for dial in list(self._dials.values()):
@@ -300,8 +365,11 @@ class Board:
         self._stop.set()
         if os.getpid() != self._pid:
             return
-        for turn in self._take():
-            self._tell(_ack(turn, "expired", ENDED))
+        while self._arrived:
+            for turn in self._take():
+                self.note(_ack(turn, "expired", ENDED))
+        if self._directory is not None:
+            self._directory.close()
         if self._begun is not None:
             self._begun.close()
 
@@ -339,6 +407,7 @@ def _turn(command: Mapping[str, Any]) -> Turn:
         None if reason is None else str(reason),
         time.monotonic() + left / 1000,
         tuple(map(str, before)),
+        str(command.get("role")),
     )
 
 

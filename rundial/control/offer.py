@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rundial.errors import ConfigError
-from rundial.events import DIAL_KINDS, clean_key
+from rundial.events import DIAL_KINDS, DIAL_ROLES, clean_key
 from rundial.values import scalar
 
 MAX_MESSAGE = 2000
@@ -86,6 +86,13 @@ def checked_name(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
         raise ConfigError("the name of a dial must be a text that is not empty.")
     return clean_key(name.strip())
+
+
+def checked_role(role: Any) -> str | None:
+    """Who may turn a dial. Raises ConfigError for what is no role."""
+    if role not in (None, *DIAL_ROLES):
+        raise ConfigError(f"role must be one of {', '.join(DIAL_ROLES)}, not {role!r:.80}.")
+    return None if role is None else str(role)
 
 
 def checked_function(name: str, function: Any) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
+from rundial.diagnostics import warn
+
 T = TypeVar("T")
+PATIENCE_SECONDS = 10.0
 MAX_SKIP = 1000
 """Calls of a rank between two looks that all take together, at most."""
 
@@ -18,7 +22,6 @@ class Ranks:
         self._looked = float("-inf")
         self._skip = 0
         self._calls = 0
-        self._group: Any = None
 
     def due(self) -> bool:
         """Whether this call is one at which all ranks look. To be asked once in each call, on each rank."""
@@ -33,9 +36,7 @@ class Ranks:
         import torch.distributed as dist
 
         work: list[Any] = [None] if orders is None else [(self._next_skip(every_s), orders)]
-        # A group of its own on the CPU: commands wait for no device and meet no gradient.
-        self._group = self._group or dist.new_group(backend="gloo")
-        dist.broadcast_object_list(work, src=0, group=self._group)
+        dist.broadcast_object_list(work, src=0, group=_own_group())
         self._skip, shared = work[0]
         return list(shared)
 
@@ -44,7 +45,7 @@ class Ranks:
         import torch.distributed as dist
 
         everyone: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(everyone, list(mine), group=self._group)
+        dist.all_gather_object(everyone, list(mine), group=_own_group())
         return list(zip(*everyone))
 
     def _next_skip(self, every_s: float) -> int:
@@ -56,6 +57,70 @@ class Ranks:
             return 0
         # At most twice as many as last time, so that one slow stretch does not make it deaf for long.
         return min(MAX_SKIP, 2 * calls, max(0, int(every_s * calls / passed) - 1))
+
+
+_group: tuple[Any, Any] = (None, None)
+
+
+def _own_group() -> Any:
+    """A group of all ranks on the CPU, made once: commands wait for no device and meet no gradient."""
+    global _group
+    import torch.distributed as dist
+
+    if _group[0] is not dist.group.WORLD:  # made anew after the job's own was
+        _group = dist.group.WORLD, dist.new_group(backend="gloo")
+    return _group[1]
+
+
+def release() -> None:
+    """Let go of that group, which must not outlive the job's own."""
+    global _group
+    world, own = _group
+    _group = (None, None)
+    dist = _distributed()
+    if own is not None and dist is not None and dist.group.WORLD is world:
+        dist.destroy_process_group(own)
+
+
+_agreements = 0
+
+
+def agree(mine: bool, patience: float = PATIENCE_SECONDS) -> bool:
+    """What rank 0 says, on every rank; False on all of them when not every rank asks.
+
+    No collective call, in which one rank would wait for ever for another that never asks.
+
+    Args:
+        mine: what this rank says; only rank 0's counts.
+        patience: seconds that rank 0 waits for the others; they wait for it six times as long.
+    """
+    global _agreements
+    import torch.distributed as dist
+
+    _agreements += 1
+    store, name = dist.distributed_c10d._get_default_store(), f"rundial/{_agreements}"
+    if dist.get_rank() > 0:
+        store.set(f"{name}/{dist.get_rank()}", "here")
+        try:
+            store.wait([f"{name}/verdict"], timedelta(seconds=6 * patience))
+        except RuntimeError:
+            if store.add(f"{name}/decided", 1) == 1:
+                return False  # and rank 0 will find that out
+            store.wait([f"{name}/verdict"], timedelta(seconds=patience))
+        return bool(store.get(f"{name}/verdict") == b"yes")
+    if mine:
+        try:
+            others = [f"{name}/{number}" for number in range(1, dist.get_world_size())]
+            store.wait(others, timedelta(seconds=patience))
+        except RuntimeError:
+            warn(
+                "not every process of this training knows the dials, so that none can be turned. Give all of them the"
+                " same logger or callback, or dials=False."
+            )
+            mine = False
+    mine = store.add(f"{name}/decided", 1) == 1 and mine
+    store.set(f"{name}/verdict", "yes" if mine else "no")
+    return mine
 
 
 def rank() -> int:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, get_args
 
 from rundial import runs
-from rundial.config import OPTIONS, Settings, home, resolve
+from rundial.config import OPTIONS, Settings, resolve
 from rundial.diagnostics import warn
 from rundial.distributed import detect_rank
 from rundial.errors import ConfigError, RequestError
@@ -66,7 +66,7 @@ class LazyRun:
     def __init__(self, run: Run | None, settings: Mapping[str, Any]) -> None:
         if run is not None and settings:
             raise ConfigError(f"give run= or settings of a new run ({', '.join(sorted(settings))}), not both.")
-        self._target = _target(check_settings(settings))
+        check_settings(settings)
         self.given = run if run is not None or settings else _users_current()
         self.settings = dict(settings)
         self._made = new_run_id()
@@ -114,7 +114,7 @@ class LazyRun:
         with self._lock:
             if self._run is run:  # no other thread was here
                 if run is not None:
-                    self._resume = "must"
+                    self._resume = "continue"
                 self._run = self._open()
         return self.writable
 
@@ -143,7 +143,7 @@ class LazyRun:
 
     def state(self) -> dict[str, str]:
         """What belongs into a checkpoint, so that a later process goes on with this run. Plain texts."""
-        return {"run_id": self.id, "server": self._target}
+        return {"run_id": self.id}
 
     def restore(self, state: Any) -> None:
         """Go on with the run that a checkpoint names, unless the user has chosen: ``run=``, another id, ``"never"``.
@@ -163,8 +163,7 @@ class LazyRun:
             )
             return
         self._made = run_id
-        # Whether it exists there can only be known of the server it was made for; elsewhere it is made anew.
-        self._resume = "must" if state.get("server") == self._target else "allow"
+        self._resume = "continue"  # a server that does not know it, another one or an emptied one, makes it anew
 
     def fail(self, error: ErrorInfo | None = None) -> None:
         """Mark the run failed, or aborted by Ctrl-C; a run that was given is the user's to end and gets a marker.
@@ -192,11 +191,6 @@ def check_settings(settings: Mapping[str, Any]) -> Settings:
     return resolve({name: value for name, value in settings.items() if name in OPTIONS or name not in _INIT})
 
 
-def _target(settings: Settings) -> str:
-    """Which server's runs these are; without an endpoint those of this user on this machine."""
-    return settings.endpoint or f"{os.uname().nodename}:{home()}"
-
-
 def _users_current() -> Run | None:
     run = runs.current()
     return None if run is None or _made.get(run.id) is run else run
@@ -205,12 +199,7 @@ def _users_current() -> Run | None:
 def _init(arguments: dict[str, Any]) -> Run:
     """A run, whatever the server says of it; what it refuses waits on the disk."""
     try:
-        try:
-            return runs.init(**arguments)
-        except RequestError as error:
-            if error.status_code != 404 or arguments["resume"] != "must":
-                raise
-            return runs.init(**{**arguments, "resume": "allow"})
+        return runs.init(**arguments)
     except RequestError as error:
         warn(f"{error} Training goes on; what is logged is kept on disk, and `rundial sync` sends it.")
         return runs.init(**{**arguments, "mode": "offline"})

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,8 +17,11 @@ from typing import Any, TypeVar
 
 import keras
 
+from rundial.control import ranks
+from rundial.control.training import Training, begin
 from rundial.diagnostics import warn
 from rundial.integrations._adapter import Checkpoints, LazyRun, LogModel, is_rank_zero, prefixed, take_older
+from rundial.integrations._keras_dials import FitDials, offer_dials
 from rundial.runs import Run
 
 STATE_FILE = "rundial.json"
@@ -76,6 +80,7 @@ class RundialKerasCallback(keras.callbacks.Callback):  # type: ignore[misc]  # K
             or a function of epoch and values that gives the path, or None.
         checkpoint_name: the artifact's name; ``model-<run id>`` when left out.
         keep_last: how many of its versions the server keeps; None for all.
+        dials: offer learning rate, stop and more to be turned while it fits; see ``docs/control.md``.
         settings: arguments of :func:`rundial.init`, such as ``project``, ``name``, ``tags`` and ``endpoint``.
 
     Raises:
@@ -96,6 +101,7 @@ class RundialKerasCallback(keras.callbacks.Callback):  # type: ignore[misc]  # K
         checkpoint_path: str | os.PathLike[str] | Callable[[int, Mapping[str, Any]], Any] | None = None,
         checkpoint_name: str | None = None,
         keep_last: int | None = None,
+        dials: bool = True,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -112,6 +118,10 @@ class RundialKerasCallback(keras.callbacks.Callback):  # type: ignore[misc]  # K
         self._keep_last = keep_last if older.keep_last is None else older.keep_last
         self._checkpoints = Checkpoints()
         self._warned: set[str] = set()
+        self._dials = dials
+        self._training: Training | None = None
+        self._trains_in = 0
+        """The thread of the fit. With a backend that computes by itself, batches end in another."""
         self._neighbours: list[Any] = []
         self._fitting = False
         self._begun = False
@@ -169,6 +179,30 @@ class RundialKerasCallback(keras.callbacks.Callback):  # type: ignore[misc]  # K
             Path(folder).mkdir(parents=True, exist_ok=True)
             (Path(folder) / STATE_FILE).write_text(json.dumps(state))
         self._files_since = _newest(self._paths())
+        self._offer_dials()
+
+    def _offer_dials(self) -> None:
+        self._training = None
+        self._trains_in = threading.get_ident()
+        if not self._dials or getattr(self.model, "optimizer", None) is None or _processes() > 1:
+            return
+        self._training = begin(lambda: self._lazy.writable)
+        if self._training is not None:
+            fit = FitDials(self.model, self._folder, self._store_asked)
+            offer_dials(self._training, fit, self.model, (lambda: self._every, self._log_every))
+
+    def _log_every(self, batches: int) -> None:
+        self._every = batches
+
+    def _folder(self) -> Path:
+        """Where a checkpoint that was asked for goes: to those of a ModelCheckpoint, else to a folder of the run."""
+        saved = [Path(str(saver.filepath)).parent for saver in self._savers()]
+        return saved[0] if saved else Path("checkpoints") / self._lazy.id
+
+    def _store_asked(self, path: str) -> None:
+        if self._log_model:
+            name = self._checkpoint_name or f"model-{self._lazy.id}"
+            self._checkpoints.store(self._lazy.writable, path, name=name, step=self._done, keep_last=self._keep_last)
 
     @_guarded
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -188,7 +222,7 @@ class RundialKerasCallback(keras.callbacks.Callback):  # type: ignore[misc]  # K
 
     @_guarded
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Log one in so many batches, if asked for."""
+        """Log one in so many batches, if asked for, and apply what was sent to the dials."""
         self._in_epoch = max(self._in_epoch, batch + 1)
         if self._every and logs:
             step = self._first_batch + batch
@@ -196,6 +230,8 @@ class RundialKerasCallback(keras.callbacks.Callback):  # type: ignore[misc]  # K
                 self._lazy.writable.log(
                     prefixed(dict(logs), f"{self._prefix}/{self._batch_prefix}".strip("/"), "/"), step=step
                 )
+        if self._training is not None and threading.get_ident() == self._trains_in:
+            self._training.poll(self._epoch + 1)
 
     @_guarded
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -209,10 +245,15 @@ class RundialKerasCallback(keras.callbacks.Callback):  # type: ignore[misc]  # K
             if rate is not None:
                 values["learning_rate"] = rate
         self._lazy.writable.log(prefixed(values, self._prefix, "/"), step=self._done)
+        if self._training is not None:
+            self._training.poll(self._done + 1)
 
     @_guarded
     def on_train_end(self, logs: Any = None) -> None:
         """Mark the end of the fit, which is not the end of the run."""
+        if self._training is not None:
+            self._training.end()
+            self._training = None
         self._fitting = self._position.unfinished = False
         if self._log_model:
             self._store()
@@ -286,6 +327,15 @@ def _logs() -> bool:
         if jax.process_index() > 0:
             return False
     return is_rank_zero()
+
+
+def _processes() -> int:
+    """How many processes train together."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return int(jax.process_count())
+    return ranks.world()
 
 
 def _files(template: str) -> list[str]:

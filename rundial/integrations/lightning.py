@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
+from rundial.control.training import Training, begin
 from rundial.diagnostics import warn
 from rundial.integrations._adapter import (
     Checkpoints,
@@ -20,6 +21,7 @@ from rundial.integrations._adapter import (
     prefixed,
     take_older,
 )
+from rundial.integrations._lightning_dials import offer_dials, restore
 from rundial.integrations._model_checkpoint import checkpoint_files, score_of, terms_of
 from rundial.integrations.summary_writer import SummaryMethods
 from rundial.runs import Run
@@ -92,6 +94,7 @@ class RundialLogger(*_LOGGERS, *_CALLBACKS):  # type: ignore[misc]  # which of t
         checkpoint_name: the artifact's name; ``model-<run id>`` when left out.
         keep_last: how many of its versions the server keeps; None for all.
         log_graph: log a table of the model's layers once.
+        dials: offer learning rate, stop and more to be turned while it fits; see ``docs/control.md``.
         settings: arguments of :func:`rundial.init`, such as ``project``, ``name``, ``tags`` and ``endpoint``.
 
     Raises:
@@ -109,6 +112,7 @@ class RundialLogger(*_LOGGERS, *_CALLBACKS):  # type: ignore[misc]  # which of t
         checkpoint_name: str | None = None,
         keep_last: int | None = None,
         log_graph: bool = False,
+        dials: bool = True,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -130,12 +134,14 @@ class RundialLogger(*_LOGGERS, *_CALLBACKS):  # type: ignore[misc]  # which of t
         self._watched: list[tuple[Any, Any, int]] = []
         self._watches: list[Any] = []
         self._trainer: Any = lambda: None
+        self._dials = dials
+        self._training: Training | None = None
         _join_late()
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
         # Hooks and weak references stay behind; the process that goes on training finds its own.
-        return state | {"_trainer": None, "_watches": [], "_savers": {}}
+        return state | {"_trainer": None, "_watches": [], "_savers": {}, "_training": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -276,8 +282,33 @@ class RundialLogger(*_LOGGERS, *_CALLBACKS):  # type: ignore[misc]  # which of t
         self._begin(trainer)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """The same without a sanity check."""
+        """The same without a sanity check, and offer the dials."""
         self._begin(trainer)
+        self._training = None
+        if self._dials and self is _first_of(trainer):
+            try:
+                self._training = begin((lambda: self._lazy.writable) if _logs() else None)
+                if self._training is not None:
+                    offer_dials(self._training, trainer, pl_module)
+            except Exception as error:  # noqa: BLE001 - a strategy's own optimizers may be like no others
+                warn(f"not all dials are there: {type(error).__name__}: {error}")
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Apply what was sent to the dials, so that this batch is the first with it."""
+        if self._training is not None:
+            restore(trainer)
+            self._training.poll(_step(trainer))
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        """Let the Trainer validate when it would have, after a validation that was asked for."""
+        restore(trainer)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Poll no more."""
+        restore(trainer)
+        if self._training is not None:
+            self._training.end()
+            self._training = None
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """The same for ``trainer.validate``."""

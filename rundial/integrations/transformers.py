@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rundial.config import truth
+from rundial.control.training import Training, begin
 from rundial.diagnostics import warn
 from rundial.errors import ConfigError
 from rundial.integrations._adapter import Checkpoints, LazyRun, LogModel, prefixed, take_older
+from rundial.integrations._transformers_dials import offer_dials
 from rundial.integrations._trl import completions
 from rundial.runs import Run
 
@@ -67,6 +69,7 @@ class RundialCallback(_Callback, _Exportable):  # type: ignore[misc]  # the fram
         checkpoint_name: the artifact's name; ``model-<run id>`` when left out.
         keep_last: how many of its versions the server keeps; None for all.
         watch: log histograms of ``gradients``, ``parameters`` or ``all``; left out, ``RUNDIAL_WATCH`` says.
+        dials: offer learning rate, stop and more to be turned while it trains; see ``docs/control.md``.
         settings: arguments of :func:`rundial.init`, such as ``project``, ``name``, ``tags`` and ``endpoint``.
 
     Raises:
@@ -81,6 +84,7 @@ class RundialCallback(_Callback, _Exportable):  # type: ignore[misc]  # the fram
         checkpoint_name: str | None = None,
         keep_last: int | None = None,
         watch: Watched | Literal[False] | None = None,
+        dials: bool = True,
         **settings: Any,
     ) -> None:
         super().__init__()
@@ -94,6 +98,7 @@ class RundialCallback(_Callback, _Exportable):  # type: ignore[misc]  # the fram
         self._checkpoint_name = checkpoint_name
         self._keep_last = keep_last if older.keep_last is None else older.keep_last
         self._watch = _watched(os.environ.get(WATCH_VARIABLE, "") if watch is None else watch)
+        self._dials = dials
         self._forget()
         self._checkpoints = Checkpoints()
         self._trials = 0
@@ -107,6 +112,7 @@ class RundialCallback(_Callback, _Exportable):  # type: ignore[misc]  # the fram
         self._trainer: Callable[[], Any] = _no_trainer
         self._state: Any = None
         self._watching: Any = None
+        self._training: Training | None = None
         self._set_up: str | None = None
         """The run that knows the configuration."""
         self._logged: tuple[int, set[str]] = (-1, set())
@@ -117,7 +123,7 @@ class RundialCallback(_Callback, _Exportable):  # type: ignore[misc]  # the fram
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        for name in ("_trainer", "_state", "_watching"):  # weak references and hooks stay with this process
+        for name in ("_trainer", "_state", "_watching", "_training"):  # references and hooks stay with this process
             state.pop(name)
         return state
 
@@ -225,11 +231,34 @@ class RundialCallback(_Callback, _Exportable):  # type: ignore[misc]  # the fram
 
     @_guarded
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        """Make the run, or go on with the checkpoint's."""
+        """Make the run, or go on with the checkpoint's, and offer the dials."""
         self._state, self._set_up, self._saved = state, None, {}
-        if not state.is_world_process_zero:
-            state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        try:
+            if state.is_world_process_zero:
+                self._begin_training(args, state, model)
+            else:
+                state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        finally:  # the ranks meet there
+            self._offer_dials(args, state, control, kwargs)
+
+    def _offer_dials(self, args: Any, state: Any, control: Any, others: Mapping[str, Any]) -> None:
+        self._training = None
+        if not self._dials:
             return
+        self._training = begin((lambda: self._lazy.writable) if state.is_world_process_zero else None)
+        if self._training is not None:
+            evaluates = getattr(self._trainer(), "eval_dataset", None) is not None
+            offer_dials(
+                self._training, args, state, control, others.get("optimizer"), others.get("lr_scheduler"), evaluates
+            )
+
+    @_guarded
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Apply what was sent to the dials; the next step is the first with it."""
+        if self._training is not None:
+            self._training.poll(state.global_step + 1)
+
+    def _begin_training(self, args: Any, state: Any, model: Any) -> None:
         self._choose_run(args, state)
         if state.global_step > 0:
             self._resume(state)
@@ -287,6 +316,9 @@ class RundialCallback(_Callback, _Exportable):  # type: ignore[misc]  # the fram
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Mark the end of the training, which is not the end of the run."""
         self._unwatch()
+        if self._training is not None:
+            self._training.end()
+            self._training = None
         if not state.is_world_process_zero or not self._lazy.opened:
             return
         if self._log_model is True and self._saved:

@@ -23,10 +23,12 @@ from starlette.routing import Route
 from rundial.server.api import (
     accounts,
     agents,
+    alerts,
     artifacts,
     audit,
     blobs,
     control,
+    deleted,
     evals,
     ingest,
     keys,
@@ -47,7 +49,10 @@ from rundial.server.store import Store
 STATIC = Path(__file__).with_name("static")
 KEEP_ALIVE_SECONDS = 20
 """Longer than the 15 s between two heartbeats of a quiet run, so that it keeps its connection."""
-HEAD_SECONDS = 30.0
+HEAD_SECONDS = 15.0
+"""How long the head of a first request may take; that of a later one has a little longer than a connection may idle."""
+STALL_SECONDS = 30.0
+"""How long a client may take nothing of an answer that waits for it."""
 _WILDCARDS = ("0.0.0.0", "::", "")
 _FOR_EVER = {"cache-control": "public, max-age=31536000, immutable"}
 _UNBUILT = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Rundial</title>
@@ -142,6 +147,7 @@ RULES = (
     Rule(Route(f"{_API}/blobs/{{uploadId}}/{{sha256}}", blobs.put, methods=["PUT"]), PUBLIC),
     Rule(Route(f"{_API}/blobs/{{artifactId}}/{{sha256}}", blobs.get), PUBLIC),
     Rule(Route(f"{_API}/query/buckets", query.buckets, methods=["POST"]), "project:read"),
+    Rule(Route(f"{_API}/query/markers", query.markers, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/query/series", query.series, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/query/logs", logs.query, methods=["POST"]), "project:read"),
     Rule(Route(f"{_API}/export/metrics", wire.export_metrics, methods=["POST"]), "project:read"),
@@ -164,6 +170,9 @@ RULES = (
     Rule(Route(f"{_API}/runs/{{runId}}/commands", control.commands), "project:read"),
     Rule(Route(f"{_API}/runs/{{runId}}/commands", control.send, methods=["POST"]), "control:write", "command.send"),
     Rule(Route(f"{_API}/runs/{{runId}}/commands/{{commandId}}", control.command), "project:read"),
+    Rule(Route(f"{_API}/projects/{{projectId}}/alerts", alerts.of_project), "project:read"),
+    Rule(Route(f"{_API}/projects/{{projectId}}/deleted", deleted.of_project), "project:read"),
+    Rule(Route(f"{_API}/projects/{{projectId}}/control", control.state), "project:read"),
     Rule(Route(f"{_API}/projects/{{projectId}}/control", control.switch, methods=["PUT"]), "admin", "control.switch"),
     Rule(Route(f"{_API}/ingest/commands", control.wait, methods=["POST"]), "metrics:write"),
     Rule(Route(f"{_API}/runs/{{runId}}/traces/{{traceId}}", traces.trace), "project:read"),
@@ -242,6 +251,7 @@ class Server(uvicorn.Server):
             access_log=False,
             log_level="warning",
             lifespan="on",
+            http="h11",  # it bounds the head of a request; httptools, where it is installed, does not
             ws="none",
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -251,6 +261,7 @@ class Server(uvicorn.Server):
         self._app = app
         self._ready = ready
         self._idle: dict[Any, tuple[Any, float]] = {}
+        self._unread: dict[Any, tuple[int, float]] = {}
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -263,18 +274,24 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _close_stalled(self) -> None:
-        """Close connections that began a request and never finish its head; uvicorn would wait for ever."""
+        """Close connections that never finish a head, or never take their answer; uvicorn would wait for ever."""
         now = time.monotonic()
         idle: dict[Any, tuple[Any, float]] = {}
+        unread: dict[Any, tuple[int, float]] = {}
         for connection in self.server_state.connections:
+            waiting = connection.transport.get_write_buffer_size()
+            if waiting:
+                size, since = self._unread.get(connection, (waiting, now))
+                unread[connection] = (waiting, since if size == waiting else now)
             last_request = getattr(connection, "cycle", None)
             if last_request is None or last_request.response_complete:
                 known, since = self._idle.get(connection, (last_request, now))
                 idle[connection] = (last_request, since if known is last_request else now)
-        self._idle = idle
-        for connection, (_, since) in idle.items():
-            if now - since > HEAD_SECONDS:
-                connection.transport.abort()
+        self._idle, self._unread = idle, unread
+        later = HEAD_SECONDS + KEEP_ALIVE_SECONDS
+        late = [it for it, (last, since) in idle.items() if now - since > (later if last else HEAD_SECONDS)]
+        for connection in [*late, *(it for it, (_, since) in unread.items() if now - since > STALL_SECONDS)]:
+            connection.transport.abort()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         self._app.state.hub.close()

@@ -133,7 +133,8 @@ class Guard:
         principal = identify()
         if principal is None:
             raise _unauthorized()
-        scope["principal"] = principal
+        workspace = scope.get("audit_path", {}).get("ws")
+        scope["principal"] = principal if workspace is None else self._accounts.within(principal, workspace)
         scope["identify"] = identify
         scope["audit_action"] = rule.action if rule is not None else None
         if need not in (None, ANYONE) and not principal.may(need):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import requests
 
 from rundial import config
 from tests.cli.conftest import rundial
@@ -126,3 +128,27 @@ def test_agents_and_the_audit(configured: ServerProcess) -> None:
     events = rundial("audit", "list", "--json").json["events"]
     assert agent_id in {event["targetId"] for event in events}
     assert agent_id in rundial("auth", "audit", "list", "--limit", "50").out
+
+
+def test_a_password_opens_a_session_for_commands(server: ServerProcess) -> None:
+    """The session is kept in the place of a key, changes things, and is worth nothing once one has signed out."""
+    users = f"{server.url}/api/v1/workspaces/default-workspace/users"
+    person = {"email": "cli@example.org", "role": "owner", "password": "a long enough phrase"}
+    made = requests.post(users, json=person, headers={"authorization": f"Bearer {server.key}"}, timeout=20)
+    assert made.status_code == 200, made.text
+    login = ("auth", "login", "--credentials", "--email", "cli@example.org", "--endpoint", server.url)
+
+    assert "Signed out" not in rundial(*login, code=2, RUNDIAL_PASSWORD="wrong").err
+    assert "RUNDIAL_PASSWORD" in rundial(*login, code=1).err
+    assert "--email" in rundial("auth", "login", "--credentials", "--endpoint", server.url, code=1).err
+    assert not config.config_path().exists()
+    done = rundial(*login, "--json", RUNDIAL_PASSWORD=person["password"]).json
+
+    assert (done["authMode"], done["whoami"]["principal"], done["store"]) == ("credentials", "user", "file")
+    assert stat.S_IMODE(config.config_path().stat().st_mode) == 0o600
+    token = re.search(r'session_token = "(.+)"', config.config_path().read_text())
+    assert token is not None and person["password"] not in config.config_path().read_text()
+    assert rundial("run", "start", "--name", "by a person", "--json").json["ok"] is True
+    rundial("auth", "logout")
+    assert token[1] not in config.config_path().read_text()
+    rundial("auth", "whoami", code=2, RUNDIAL_SESSION_TOKEN=token[1], RUNDIAL_ENDPOINT=server.url)

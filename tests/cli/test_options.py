@@ -12,6 +12,7 @@ import pytest
 from rundial import config
 from tests.cli.conftest import rundial
 from tests.flows.conftest import ServerProcess
+from tests.flows.proxy import Answer, Exchange, Proxy
 
 
 @pytest.mark.parametrize("words", ["--json run list", "run --json list", "run list --json"])
@@ -49,6 +50,19 @@ def test_exit_codes(configured: ServerProcess) -> None:
         "auth login",
     ):
         rundial(*words.split(), RUNDIAL_API_KEY="rdk_wrong", code=2)
+
+
+def test_a_server_of_an_older_build_is_said_to_be_one() -> None:
+    """Where the route that finds a project by its name is missing, nothing else would help."""
+
+    def answer(exchange: Exchange) -> None:
+        exchange.reply(Answer(404, {"content-type": "application/json"}, b'{"detail": "Not Found"}'))
+
+    with Proxy(1) as older:
+        older.switch(answer)
+        failed = rundial("run", "start", code=1, RUNDIAL_ENDPOINT=older.url, RUNDIAL_API_KEY="rdk_1")
+
+    assert "older build" in failed.err and "Update it" in failed.err
 
 
 def test_an_error_is_json_for_programs(configured: ServerProcess) -> None:

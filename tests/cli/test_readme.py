@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import rundial
-from tests.flows.conftest import ServerProcess
+from tests.flows.conftest import Script, ServerProcess
 
 HERE = ("--workspace", "default-workspace", "--project", "default-project")
 EXAMPLE = Path(__file__).parent.parent.parent / "examples/cli_operational_parity_smoke.py"
@@ -89,6 +89,65 @@ def test_metrics_and_logs(configured: ServerProcess, run_id: str) -> None:
     assert lines[0] == "metricKey,step,timestampMs,value"
     assert len(lines) == 41
     assert json.loads(Path("logs.json").read_text())["rows"][0]["message"] == "line 0"
+
+
+BLOCK = r"""
+rundial auth whoami
+rundial target ls
+rundial doctor
+rundial workspace ls
+rundial project ls --workspace default-workspace
+rundial run start --workspace default-workspace --project default-project --name baseline-001 --kind training
+rundial run list --workspace default-workspace --project default-project --status running
+rundial run status run_...
+rundial metrics tail run_... --workspace default-workspace --project default-project --keys train/loss
+rundial metrics export run_... \
+--workspace default-workspace \
+--project default-project \
+--keys train/loss \
+--format csv \
+--out metrics.csv
+rundial logs tail run_... --workspace default-workspace --project default-project --min-level info
+rundial logs export run_... \
+--workspace default-workspace \
+--project default-project \
+--format json \
+--out logs.json
+rundial run start \
+--endpoint $RUNDIAL_ENDPOINT \
+--workspace default-workspace \
+--project default-project \
+--name baseline-001 \
+--kind training
+rundial run finish run_... --state completed
+"""
+"""The commands, as a shell reads them."""
+
+
+LOG = """
+    import sys
+    import rundial as rd
+
+    with rd.Client(quiet=True) as client:
+        client.log_metric("default-project", sys.argv[1], "train/loss", 1, -0.5)
+        client.log_text("default-project", sys.argv[1], "hello")
+        assert client.flush(10)
+"""
+
+
+def test_the_blocks_as_a_shell_reads_them(configured: ServerProcess) -> None:
+    """Each command ends with 0 and says something; what they answer programs is in the tests above."""
+    made = rundial("run", "start", *HERE, "--json").json["run"]["runId"]
+    Script(LOG, made).output()
+    commands = BLOCK.strip().replace("run_...", made)
+    script = f'set -eu\nrundial() {{ {sys.executable} -m rundial "$@"; }}\n{commands}\n'
+
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=110)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(Path("metrics.csv").read_text().splitlines()) == 2
+    assert [row["message"] for row in json.loads(Path("logs.json").read_text())["rows"]] == ["hello"]
+    assert "hello" in done.stdout and "baseline-001" in done.stdout
 
 
 def test_the_operational_smoke(server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> None:

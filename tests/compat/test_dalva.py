@@ -1,12 +1,18 @@
 """Dalva's promises, by their numbers, kept by the door and read back from a real server."""
 
 import inspect
+import math
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from rundial.compat import dalva
 from rundial.errors import ConfigError, RequestError
+from rundial.spool import scan_segment, segment_paths
 
 
 def of(server, run):
@@ -147,15 +153,97 @@ def test_D7_init_finds_the_server_of_the_environment(lasting_server, monkeypatch
         dalva.init("from-environment")
 
 
-def test_D12_D13_a_step_logged_twice_takes_nothing_with_it(server):
-    """The latest value of a step counts, and its neighbours are stored."""
-    run = dalva.Run("twice")
-    for step in (1, 1, 2, 3):
-        run.log({"loss": step / 2, "acc": float(step)}, step=step)
-    run.log({"acc": 1}, step=4)  # an int after floats is a value like any other
+def test_D8_the_journal_is_the_spool(tmp_path):
+    """Without a server the run lies in a folder: checked segments that say whose they are, of numbered records."""
+    run = dalva.init("journal", name="kept", config={"lr": 1}, runs_dir=tmp_path)
+    for step in range(20):
+        run.log({"loss": step / 2}, step=step)
     run.finish()
-    assert [step for step, _ in server.points(run.run_id, "loss")] == [1, 2, 3]
-    assert server.points(run.run_id, "acc")[-1] == (4, 1.0)
+    (folder,) = {path.parent for path in tmp_path.rglob("*.seg")}
+    (path,) = segment_paths(folder)
+    meta, segment, damaged = scan_segment(path)
+    assert (meta["run_id"], meta["project"], damaged) == (run.run_id, "journal", 0)
+    assert (segment.first, segment.next) == (0, segment.next) and segment.next > 20
+
+
+def test_D9_strict_is_on_the_disk_before_log_returns(tmp_path, script):
+    """A process that kills itself right after log() has lost nothing of it."""
+    code = """
+    import os, signal, sys
+    from rundial.compat import dalva
+    run = dalva.init("strict", runs_dir=sys.argv[1], durability="strict")
+    for step in range(10):
+        run.log({"loss": step / 2}, step=step)
+    os.kill(os.getpid(), signal.SIGKILL)
+    """
+    script(code, str(tmp_path)).communicate(timeout=60)
+    (path,) = tmp_path.rglob("*.seg")
+    assert scan_segment(path)[1].next == 11  # the start and ten calls
+    with pytest.raises(ConfigError, match="'balanced' or 'strict'"):
+        dalva.init("strict", durability="careless")
+
+
+def test_D10_sync_is_refused_rather_than_ignored(tmp_path):
+    """It names what takes its place."""
+    with pytest.raises(ConfigError, match="rundial sync"):
+        dalva.init("copies", sync=str(tmp_path))
+
+
+def test_D11_log_never_raises_and_everything_arrives(start_server):
+    """While the server is away flush says so, finish warns or raises as asked, and a later server has it all."""
+    server = start_server()
+    port = server.port
+    run = dalva.init("outbox", server_url=server.url)
+    run.log({"loss": 0.0}, step=0)
+    assert run.flush(20) == []
+    server.stop()
+    for step in range(1, 50):
+        run.log({"loss": step / 2}, step=step)
+    (error,) = run.flush(0.5)
+    assert "does not answer" in error
+    run.finish(on_error="warn", timeout=0.5)
+    with pytest.raises(ValueError, match="on_error"):
+        run.finish(on_error="ignore")
+    server = start_server(port=port)
+    found = server.wait_for("outbox", lambda row: row["status"] == "completed")
+    assert server.points(found["runId"], "loss") == [(number, number / 2) for number in range(50)]
+
+
+def test_D12_D13_a_step_logged_twice_takes_nothing_with_it(server):
+    """The first value of a step stays, the second is refused, said and listed; its neighbours are stored."""
+    run = dalva.Run("twice")
+    run.log({"loss": 0.5}, step=1)
+    with pytest.warns(RuntimeWarning, match="'loss' was not stored: step 1 has a value already"):
+        run.log({"loss": 9.0, "acc": 1.5}, step=1)
+    run.log({"loss": 1.5}, step=3)
+    run.log({"loss": 1.0}, step=2)
+    run.log({"loss": 9.0}, step=2)
+    run.log({"acc": 1}, step=4)  # an int after floats is a number like any other
+    with pytest.warns(RuntimeWarning, match="'loss' was not stored: it is a number metric, and this is text"):
+        run.log({"loss": "high", "acc": 2.5}, step=5)
+    assert len(run.flush(20)) == 3
+    assert run.flush(20) == []
+    run.finish()
+    assert server.points(run.run_id, "loss") == [(1, 0.5), (2, 1.0), (3, 1.5)]
+    assert server.points(run.run_id, "acc") == [(1, 1.5), (4, 1.0), (5, 2.5)]
+
+
+def test_D14_what_is_no_value_harms_no_neighbour(server):
+    """Bool, int, float, text and nested ones are stored; None, lists, NaN and huge numbers take nothing with them."""
+    run = dalva.Run("kinds")
+    with pytest.warns(RuntimeWarning, match="is nan at step 0"), pytest.warns(RuntimeWarning, match="was not stored"):
+        run.log({"flag": True, "n": 1, "x": 0.5, "deep": {"y": 2, "none": None}, "list": [1], "nan": math.nan}, step=0)
+    run.log({"n": 10**30, "x": 1.5, "nan": 1.0}, step=1)
+    run.log({"word": "yes", "huge": 10**30, "inf": math.inf})
+    assert [error.split(":")[0] for error in run.flush(20)] == [
+        "value of 'deep/none' was not stored",
+        "value of 'list' was not stored",
+    ]
+    run.finish()
+    assert server.points(run.run_id, "x") == [(0, 0.5), (1, 1.5)]
+    assert server.points(run.run_id, "deep/y") == [(0, 2.0)]
+    assert server.points(run.run_id, "nan")[-1] == (1, 1.0)
+    assert of(server, run)["summary"]["word"] == "yes"
 
 
 def test_D15_values_and_config_are_read_back(server):
@@ -194,10 +282,57 @@ def test_D16_a_script_that_raises_has_failed(start_server, script):
     server.wait_for("ends", lambda row: row["runName"] != "well" and row["status"] == "failed")
 
 
-def test_D17_a_fork_is_refused():
-    """What Rundial has nothing for is an error, not silence."""
-    with pytest.raises(ConfigError, match="fork_from"):
-        dalva.init("forks", fork_from="ABC-1")
+def test_D15_single_values_and_config_can_be_taken_back(server):
+    """A removed key may be added again; points stay, and that is said."""
+    run = dalva.Run("taken-back", config={"lr": 1})
+    run.log({"note": 0.5})
+    run.remove("note")
+    assert run.get("note", default="gone") == "gone"
+    run.log({"note": "other kind"})
+    run.remove_config("lr")
+    assert run.get_config("lr", "gone") == "gone"
+    run.log_config({"lr": 2})
+    run.log({"loss": 0.5}, step=0)
+    for ask in (lambda: run.remove("loss"), lambda: run.remove("loss", step=0), lambda: run.remove_config("none")):
+        with pytest.raises(ValueError, match=r"'loss' stay|no 'none'"):
+            ask()
+    run.finish()
+    stored = of(server, run)
+    assert (stored["summary"]["note"], stored["config"]) == ("other kind", {"lr": 2})
+    assert server.points(run.run_id, "loss") == [(0, 0.5)]
+
+
+def test_D17_a_fork_begins_with_what_the_other_run_has(server):
+    """Config, points at their steps and single values; it goes on from there, and the parent stays as it was."""
+    parent = dalva.Run("forks", name="first", config={"lr": 1, "depth": 3})
+    parent.log({"best": 0.25})
+    for step in range(5):
+        parent.log({"loss": step / 2}, step=step)
+    parent.finish()
+    run = dalva.init("forks", fork_from=parent.run_id, config={"lr": 2}, server_url=server.url)
+    run.log({"loss": 9.0}, step=5)
+    run.finish()
+    stored = of(server, run)
+    assert (stored["runName"], stored["notes"]) == ("fork of first", f"fork of {parent.run_id}")
+    assert (stored["config"], stored["summary"]["best"]) == ({"lr": 2, "depth": 3}, 0.25)
+    points = [(step, step / 2) for step in range(5)]
+    assert server.points(run.run_id, "loss") == [*points, (5, 9.0)]
+    assert server.points(parent.run_id, "loss") == points
+    with pytest.raises(RequestError, match="no-such-run"):
+        dalva.init("forks", fork_from="no-such-run", server_url=server.url)
+    with pytest.raises(ConfigError, match="not its tables"):
+        dalva.init("forks", fork_from=parent.run_id, copy_tables_on_fork=True)
+
+
+def test_D19_its_commands_have_their_like():
+    """Each command that docs/compat.md names in place of one of Dalva's is there."""
+    text = (Path(__file__).parents[2] / "docs/compat.md").read_text()
+    commands = re.findall(r"^\| `dalva [^|]*\| `rundial ([a-z -]+)", text, re.MULTILINE)
+    assert len(commands) >= 8
+    for command in commands:
+        words = command.split()
+        asked = subprocess.run([sys.executable, "-m", "rundial", *words, "--help"], capture_output=True, check=False)
+        assert asked.returncode == 0, command
 
 
 class Prediction(dalva.DalvaSchema):

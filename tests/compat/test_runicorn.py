@@ -3,8 +3,11 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -154,6 +157,32 @@ def test_R11_R12_the_workspace_is_archived(server, eventually):
     assert found["metadata"]["root"] == str(Path("inner").resolve())
 
 
+def test_R12_output_folders_are_scanned_below_the_root(server, eventually):
+    """What is new or changed is kept, once; links and other folders are not; the end looks a last time."""
+    outputs = Path("inner/outputs")
+    outputs.mkdir(parents=True)
+    (outputs / "a.ckpt").write_text("1")
+    (outputs / "notes.txt").write_text("no")
+    Path("secret.ckpt").write_text("no")
+    (outputs / "link.ckpt").symlink_to(Path("secret.ckpt").resolve())
+    run = rn.init(workspace_root="inner")
+    assert run.scan_outputs_once(["outputs"], ["*.ckpt"]) == ["outputs-a.ckpt"]
+    assert run.scan_outputs_once(["outputs"], ["*.ckpt"]) == []
+    with pytest.warns(RuntimeWarning, match="lies outside"):
+        assert run.scan_outputs_once([".."]) == []
+    (outputs / "a.ckpt").write_text("12")
+    run.watch_outputs(["outputs"], ["*.ckpt"], interval_sec=60)
+    (outputs / "late.ckpt").write_text("3")
+    run.finish()
+
+    def kept():
+        rows = server.get(f"/api/v1/runs/{run.id}/artifacts")["artifacts"]
+        return sorted((row["name"], row["version"]) for row in rows) if len(rows) == 3 else None
+
+    assert eventually(kept) == [("outputs-a.ckpt", 1), ("outputs-a.ckpt", 2), ("outputs-late.ckpt", 1)]
+    assert "rundial-outputs" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_R13_only_zip_is_a_format():
     """Another snapshot format is a ValueError that says so."""
     with pytest.raises(ValueError, match="snapshot_format"):
@@ -216,6 +245,23 @@ def test_R17_R31_R32_what_is_printed_and_what_is_written(server, capfd):
     bare.log_text("written only")
     bare.finish()
     assert lines_of(server, bare.id) == ["written only"]
+
+
+def test_R19_captured_lines_carry_a_time_and_keep_their_colours(server):
+    """The page shows both; the text has no time put into it."""
+    before = int(time.time() * 1000)
+    run = rn.init(capture_console=True)
+    print("\x1b[31mred\x1b[0m and plain")
+    run.finish()
+    answer = requests.post(
+        f"{server.url}/api/v1/query/logs",
+        json={"runId": run.id},
+        headers={"authorization": f"Bearer {server.key}"},
+        timeout=20,
+    )
+    (row,) = answer.json()["rows"]
+    assert row["message"] == "\x1b[31mred\x1b[0m and plain"
+    assert before <= row["timestampMs"] <= int(time.time() * 1000)
 
 
 @pytest.mark.parametrize(
@@ -546,6 +592,28 @@ def test_R16_the_archive_is_the_same_for_the_same_code(tmp_path):
         os.utime("a.py")
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
     assert zipfile.ZipFile(tmp_path / "one.zip").read("a.py") == b"print(1)\n"
+
+
+def test_R45_a_run_can_be_had_as_files(server, tmp_path):
+    """In the folders and shapes that are read elsewhere: meta, status, summary, events, logs, assets."""
+    run = rn.init("cv/yolo", alias="first", capture_env=True)
+    run.log_config(extra={"lr": 0.1})
+    run.log({"loss": 0.5, "acc": 0.25})
+    run.log({"loss": 0.25})
+    run.log_text("half way")
+    run.summary({"final": 1})
+    run.finish("interrupted")
+    folder = rn.export(run.id, tmp_path / "out")
+    assert folder == tmp_path / "out/runs/cv/yolo" / run.id
+    documents = {path.name: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    assert (documents["meta.json"]["alias"], documents["meta.json"]["path"]) == ("first", "cv/yolo")
+    assert documents["status.json"]["status"] == "interrupted"
+    assert (documents["summary.json"]["final"], documents["assets.json"]["config"]) == (1, {"lr": 0.1})
+    assert documents["environment.json"]
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [(event["type"], event["data"]["global_step"]) for event in events] == [("metrics", 1), ("metrics", 2)]
+    assert (events[0]["data"]["loss"], events[0]["data"]["acc"]) == (0.5, 0.25)
+    assert re.fullmatch(r"\[\d\d:\d\d:\d\d\] half way\n", (folder / "logs.txt").read_text())
 
 
 def test_a_configured_mode_is_kept(monkeypatch, tmp_path):

@@ -3,12 +3,14 @@
 import inspect
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 from rundial.compat import tellurio
 from rundial.compat.tellurio import RunStatus
 from rundial.errors import RequestError, UnreachableError
+from rundial.server.app import RULES
 
 SPACE = "default-workspace"
 
@@ -220,3 +222,35 @@ def test_E12_the_active_run(server):
     with pytest.raises(ValueError, match="no active run"):
         tellurio.log("loss", 1.0)
     assert server.points(run.uuid, "loss") == [(0, 0.5), (1, 0.25)]
+
+
+def test_E13_the_address_is_announced(start_server, script):
+    """One line on standard error, when the run begins; our variables choose the server, its own are not read."""
+    server = start_server()
+    process = script(
+        """
+        import os, sys
+        os.environ.pop("RUNDIAL_QUIET", None)
+        os.environ["RUNDIAL_ENDPOINT"], os.environ["RUNDIAL_API_KEY"] = sys.argv[1:]
+        os.environ["TELLURIO_BACKEND_HTTP_BASE_URL"] = "http://127.0.0.1:9"
+        os.environ["TELLURIO_API_KEY"] = "not for us"
+        from rundial.compat import tellurio
+        with tellurio.init("default-workspace", "Announced", name="here") as run:
+            print(run.run.url, run.uuid)
+        """,
+        server.url,
+        server.key,
+    )
+    out, err = process.output(60)
+    url, run_id = out.split()
+    assert url == f"{server.url}/#/runs/{run_id}"
+    assert f"rundial: here {url}" in err
+
+
+def test_E14_what_its_routes_do_ours_do():
+    """Each route that docs/compat.md names in place of one of Tellurio's is served."""
+    text = (Path(__file__).parents[2] / "docs/compat.md").read_text()
+    named = re.findall(r"^\| (?:GET|POST|PATCH) \w+ \| `(\w+) (/api/[^`]+)` \|$", text, re.MULTILINE)
+    served = {(method, rule.route.path) for rule in RULES for method in rule.route.methods or ()}
+    assert len(named) == 7
+    assert [route for route in named if route not in served] == []

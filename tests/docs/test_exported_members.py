@@ -47,6 +47,7 @@ PUBLIC = {
     "is_enabled",
     "log",
     "reset_enabled",
+    "rule",
     "run",
     "set_enabled",
 }

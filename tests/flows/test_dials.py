@@ -130,7 +130,7 @@ run.finish(20)
 def test_a_kill_applies_nothing_twice_and_loses_nothing(start_server, script, tmp_path):
     """SIGKILL at random moments, also between apply and answer: each command once, and what is known is said."""
     server = start_server()
-    rounds = int(os.environ.get("KILL_ROUNDS", "5"))
+    rounds = int(os.environ.get("KILL_ROUNDS", "10"))
     path = tmp_path / "applied"
     path.touch()
     chance = random.Random(7)
@@ -160,6 +160,59 @@ def test_a_kill_applies_nothing_twice_and_loses_nothing(start_server, script, tm
         else:
             assert (outcome["status"], applied[number]) == ("superseded", 0), outcome
     assert sum(one["status"] == "applied" for one in outcomes.values()) > rounds
+
+
+RULED = """
+import sys, time
+import rundial as rd
+
+run = rd.init(
+    project="dials", run_id="run_dials", resume="allow", endpoint=sys.argv[1], api_key=sys.argv[2], quiet=True,
+    flush_interval_seconds=0.1,
+)
+state = {"lr": 0.1, "stop": False}
+run.dial("lr", lambda: state["lr"], lambda value: state.update(lr=value), min=0.0, max=1.0)
+run.dial("stop", set=lambda: state.update(stop=True))
+run.rule("loss > 10 for 3 steps", {"lr": 0.01}, name="calm down")
+rd.rule("loss is nan or loss > 10 for 50 steps", "stop", name="enough")
+first, until = int(sys.argv[3]), time.monotonic() + 60
+for step in range(first, first + 1000):
+    run.log({"loss": 11.0 if step != 30 else float("nan")}, step=step)
+    for ack in run.poll():
+        print(ack.name, ack.status, ack.author, flush=True)
+    if state["stop"]:
+        break
+    time.sleep(0.02)
+run.finish(10)
+"""
+
+
+def test_rules_act_in_each_process_that_trains(start_server, script):
+    """A run that was killed and goes on counts anew; each act is told once, with its rule, like any command."""
+    server = start_server()
+    job = script(RULED, server.url, server.key, 0)
+    assert job.stdout.readline() == b"lr applied calm down\n"
+    wait_for(lambda: server.runs("dials") and len(commands(server)) == 1)
+    job.send_signal(signal.SIGKILL)
+    job.wait(20)
+
+    out, _ = script(RULED, server.url, server.key, 20).output()
+
+    assert out.splitlines() == ["lr applied calm down", "stop applied enough"]
+    wait_for(lambda: len(commands(server)) == 3)
+    told = [(one["name"], one["status"], one["author"], one["value"], one["former"]) for one in commands(server)]
+    calm = ("lr", "applied", "calm down", 0.01, 0.1)
+    assert sorted(told, key=str) == sorted([calm, calm, ("stop", "applied", "enough", None, None)], key=str)
+    stopped = next(one for one in commands(server) if one["name"] == "stop")
+    assert stopped["reason"] == "loss is nan or loss > 10 for 50 steps: loss = nan at step 30"
+    run = server.wait_for("dials", lambda run: run["status"] == "completed")
+    assert run["reason"] == f"stopped by enough: {stopped['reason']}"
+    marked = [
+        m["name"] for m in server.get(f"/api/v1/runs/{run['runId']}/markers")["markers"] if m["kind"] == "control"
+    ]
+    assert sorted(marked) == ["lr", "lr", "stop"]
+    switches = [dial["name"] for dial in dials_of(server) if dial["kind"] == "bool"]
+    assert switches == ["calm down", "enough"]
 
 
 def test_a_run_that_is_offline_trains_on(script):

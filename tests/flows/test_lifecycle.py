@@ -205,6 +205,22 @@ def test_a_resume_without_a_server_arrives_as_one_run(start_server, script):
     assert len(of(server, "the-run")["attempts"]) == 2
 
 
+def test_a_run_that_is_brought_in_has_its_own_times(lasting_server, live):
+    """Beginning and end are those that it is given; a strange beginning is a mistake in the call."""
+    run_id, error = live("""
+    run = init(time_ms=1_700_000_000_123)
+    run.log({"loss": 1}, time_ms=1_700_000_001_000)
+    run.finish(20, time_ms=1_700_000_060_000)
+    try:
+        init(time_ms="yesterday")
+    except rd.ConfigError as error:
+        print(json.dumps([run.id, str(error)]))
+""")
+    run = of(lasting_server, run_id)
+    assert (run["startedAtMs"], run["finishedAtMs"]) == (1_700_000_000_123, 1_700_000_060_000)
+    assert "whole milliseconds, not 'yesterday'" in error
+
+
 @pytest.mark.parametrize("way", ["RUNDIAL_ON=0", "mode", "set_enabled"])
 def test_switched_off_no_trace_is_left(script, tmp_path, way):
     """No file, no output, no thread: the same script runs as if nothing were logged."""

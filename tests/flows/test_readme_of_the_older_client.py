@@ -6,7 +6,7 @@ START = """
     import os, sys
     from pathlib import Path
     import rundial as rd
-    HERE = {"workspace": "default-workspace", "project": "mnist-demo", "endpoint": sys.argv[1], "api_key": sys.argv[2]}
+    HERE = {"workspace": "team-alpha", "project": "mnist-demo", "endpoint": sys.argv[1], "api_key": sys.argv[2]}
 """
 
 
@@ -22,8 +22,13 @@ def done(start_server, script):
     return run
 
 
+def runs_of(server):
+    """What a fresh server has of a workspace and a project that nobody made before."""
+    return server.get("/api/v1/workspaces/team-alpha/projects/mnist-demo/runs/query")["runs"]
+
+
 def only_run(server):
-    (run,) = server.runs("mnist-demo")
+    (run,) = runs_of(server)
     return server.get(f"/api/v1/runs/{run['runId']}")
 
 
@@ -118,7 +123,7 @@ def test_artifacts_in_and_out(done):
         print(Path(artifact.download("inputs/checkpoint"), "model.pt").read_text())
     """)
     assert out == "b\n"
-    runs = {run["runName"]: run for run in server.runs("mnist-demo")}
+    runs = {run["runName"]: run for run in runs_of(server)}
     stored = artifacts(server, runs["maker"])
     assert stored["eval-report"]["sizeBytes"] == 4
     latest = server.get(f"/api/v1/artifacts/{stored['checkpoint']['artifactId']}")
@@ -159,9 +164,9 @@ def test_resume_and_discovery(done):
     client = rd.Client(endpoint=sys.argv[1], api_key=sys.argv[2], spool_enabled=False, start_worker_on_init=False)
     print(client.whoami()["principal"])
     print([found["workspaceSlug"] for found in client.list_workspaces()])
-    print(sorted(found["projectSlug"] for found in client.list_projects("default-workspace")))
+    print(sorted(found["projectSlug"] for found in client.list_projects("team-alpha")))
     client.close(timeout_seconds=0.1, drain=False)
     """)
-    assert out == "api_key\n['default-workspace']\n['default-project', 'mnist-demo']\n"
+    assert out == "api_key\n['default-workspace', 'team-alpha']\n['mnist-demo']\n"
     (series,) = rows(server, "/api/v1/query/series", {"runId": "run_abc123", "metricKeys": ["train/loss"]})["series"]
     assert [(point["step"], point["value"]) for point in series["points"]] == [(49, 0.5), (50, 0.38)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import threading
@@ -19,6 +20,7 @@ from rundial.events import Event, Metrics, RunStart
 from rundial.server.app import Server, ServerSettings, create_app
 from rundial.server.store import Store
 from rundial.wire import CONTENT_TYPE, Chunk, encode, pack_chunk
+from tests.server.postgres import Cluster, why_not
 
 
 @dataclass
@@ -77,10 +79,11 @@ class Sender:
 
 
 @contextmanager
-def _serving(data: Path, **settings: Any) -> Iterator[RunningServer]:
+def serving(data: Path, database: str | None = None, **settings: Any) -> Iterator[RunningServer]:
+    """A server in this process, on a folder and, unless it is SQLite, a database."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    store = Store(data)
+    store = Store(data, database)
     started = threading.Event()
     app = create_app(store, ServerSettings("127.0.0.1", port, data, **settings))
     server = Server(app, started.set)
@@ -96,11 +99,63 @@ def _serving(data: Path, **settings: Any) -> Iterator[RunningServer]:
         assert not thread.is_alive()
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A PostgreSQL server for the whole session, started when the first test wants it."""
+    missing = why_not()
+    if missing is not None:
+        assert os.environ.get("RUNDIAL_REQUIRE_ALL") != "1", missing
+        pytest.skip(missing)
+    with Cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest) -> Iterator[Callable[[Path], str | None]]:
+    """Where the store of a folder is: None for a file in it, or the address of a database, the same when asked again.
+
+    What uses this runs on both engines.
+    """
+    if request.param == "sqlite":
+        yield lambda folder: None
+        return
+    cluster: Cluster = request.getfixturevalue("cluster")
+    known: dict[Path, str] = {}
+
+    def find(folder: Path) -> str:
+        if folder not in known:
+            known[folder] = cluster.database()
+        return known[folder]
+
+    yield find
+    for url in known.values():
+        cluster.give_back(url)
+
+
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+def open_store(database: Callable[[Path], str | None]) -> Iterator[Callable[[Path], Store]]:
+    """Opens the store of a folder, again too; what is left open is closed in the end."""
+    stores: list[Store] = []
+
+    def open_(folder: Path) -> Store:
+        stores.append(Store(folder, database(folder)))
+        return stores[-1]
+
+    yield open_
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, database: Callable[[Path], str | None]) -> Iterator[Callable[..., RunningServer]]:
     """Starts servers with settings of the test's choice, each on a data folder of its own."""
     with ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(_serving(tmp_path / secrets.token_hex(4), **settings))
+
+        def start(**settings: Any) -> RunningServer:
+            data = tmp_path / secrets.token_hex(4)
+            return stack.enter_context(serving(data, database(data), **settings))
+
+        yield start
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,8 @@ from rundial.server.store.accounts import Principal
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    store.close()
+def store(tmp_path: Path, open_store: Callable[[Path], Store]) -> Store:
+    return open_store(tmp_path)
 
 
 @pytest.fixture
@@ -35,27 +33,27 @@ def test_a_new_folder_has_an_owner(store: Store, owner: Principal, tmp_path: Pat
     assert owner.may("metrics:write") and owner.may("project:read")
 
 
-def test_the_owner_key_survives_a_restart(store: Store, tmp_path: Path) -> None:
+def test_the_owner_key_survives_a_restart(store: Store, tmp_path: Path, open_store: Callable[[Path], Store]) -> None:
     """The same folder has the same key."""
     key = store.owner_key
     store.close()
-    again = Store(tmp_path)
+    again = open_store(tmp_path)
     assert again.owner_key == key
     assert again.accounts.verify(key) is not None
-    again.close()
 
 
 @pytest.mark.parametrize("content", [None, "rdk_somebody-elses"])
-def test_a_lost_owner_key_is_replaced(store: Store, tmp_path: Path, content: str | None) -> None:
+def test_a_lost_owner_key_is_replaced(
+    store: Store, tmp_path: Path, open_store: Callable[[Path], Store], content: str | None
+) -> None:
     """A missing or foreign file yields a new key, and the old one is good for nothing."""
     old = store.owner_key
     store.close()
     (tmp_path / "owner.key").unlink() if content is None else (tmp_path / "owner.key").write_text(content)
-    again = Store(tmp_path)
+    again = open_store(tmp_path)
     assert again.accounts.verify(old) is None
     assert again.accounts.verify(again.owner_key) is not None
     assert (tmp_path / "owner.key").stat().st_mode & 0o777 == 0o600
-    again.close()
 
 
 def test_secrets_are_not_in_the_database(store: Store, owner: Principal, tmp_path: Path) -> None:

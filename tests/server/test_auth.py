@@ -159,6 +159,7 @@ def test_no_route_shows_a_key_of_another_workspace_anything(server, send_to):
     bodies = {
         "query/series": {"runId": "run_ours", "metricKeys": ["loss"]},
         "query/buckets": {"runIds": ["run_ours"], "metricKeys": ["loss"]},
+        "query/markers": {"runIds": ["run_ours"]},
         "query/logs": {"runId": "run_ours"},
         "query/traces": {"runId": "run_ours"},
         "query/evals/results": {"evalRunId": "some", "projectId": ours},

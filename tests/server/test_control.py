@@ -268,6 +268,28 @@ def test_scopes(server, job, send_to):
     assert wait(server, job, key=reader).status_code == 403
 
 
+def test_a_dial_of_an_owner(server, job):
+    """Only who has the scope admin turns it; the run hears which role an author has."""
+    accounts = server.store.accounts
+    workspace = accounts.verify(server.key).workspace_id
+    _, turner = accounts.create_key(workspace, scopes=["control:write", "project:read"], label="ada")
+    job.send(Dial(1, "budget", "int", value=1, role="owner"))
+    path = "/api/v1/runs/run_a"
+
+    refused = server.post(f"{path}/commands", key=turner, json={"name": "budget", "value": 2})
+    assert (refused.status_code, refused.json()["error"]["message"]) == (403, "Only an owner may turn 'budget'.")
+    dry = server.post(f"{path}/commands", key=turner, json={"name": "budget", "value": 2, "dryRun": True})
+    assert dry.status_code == 403
+    assert turn(server, "budget", 2).json()["status"] == "pending"
+    assert server.post(f"{path}/commands", key=turner, json={"name": "lr", "value": 0.2}).status_code == 200
+
+    handed = wait(server, job).json()["commands"]
+    assert {one["name"]: one["role"] for one in handed} == {"budget": "owner", "lr": "member"}
+    seen = {dial["name"]: dial["mayTurn"] for dial in server.get(f"{path}/dials", key=turner).json()["dials"]}
+    assert seen == {"budget": False, "lr": True, "save": True}
+    assert all(dial["mayTurn"] for dial in server.get(f"{path}/dials").json()["dials"])
+
+
 def test_a_project_can_be_switched_off(server, job):
     """Then nobody turns anything in it, until it is switched on again."""
     project = server.get("/api/v1/runs/run_a").json()["projectId"]
@@ -275,11 +297,15 @@ def test_a_project_can_be_switched_off(server, job):
     def switch(on):
         return server.call("PUT", f"/api/v1/projects/{project}/control", json={"enabled": on})
 
+    turn(server, "save")
     assert switch(False).status_code == 200
     assert turn(server, "lr", 0.2).status_code == 403
     assert server.get("/api/v1/runs/run_a/dials").json()["enabled"] is False
+    assert wait(server, job).json()["commands"] == []
+    assert job.log(1, loss=1.0).json()["commands"] == []
     assert switch(True).status_code == 200
     assert turn(server, "lr", 0.2).status_code == 200
+    assert [one["name"] for one in wait(server, job).json()["commands"]] == ["save", "lr"]
     assert server.call("PUT", "/api/v1/projects/none/control", json={"enabled": True}).status_code == 404
 
 
@@ -298,6 +324,7 @@ def test_a_command_from_elsewhere_is_audited_too(server, job):
         Dial(1, "", "float"),
         Dial(1, "x" * 300, "float"),
         Dial(1, "x", "knob"),
+        Dial(1, "x", "float", role="king"),
         Dial(1, "x", "choice", choices=["a"] * 1001),
         Ack(1, "", "lr", "applied"),
         Ack(1, "cmd", "lr", "done"),

@@ -164,6 +164,30 @@ def test_too_many_items_are_refused_whole(server):
         assert answer.status_code == 413
 
 
+def test_every_error_is_in_the_envelope(server, send_to):
+    """Of every route, for each kind of caller: an id, a code, a sentence and what to do; never a stack or a file."""
+    send_to("run_a", project="default-project").start()
+    seen = set()
+    for rule in RULES:
+        method = next(iter(rule.route.methods - {"HEAD"}))
+        at = address(rule.route.path)
+        for answer in (
+            server.call(method, at, key=""),
+            server.call(method, at, key="rdk_wrong"),
+            server.call("DELETE", at),
+            server.call(method, at + "/nothing"),
+            server.call(method, at, data=b"\xff", headers=JSON),
+        ):
+            if answer.status_code < 400:
+                continue
+            document = answer.json()
+            seen.add(answer.status_code)
+            assert answer.status_code < 500 and document["requestId"] == answer.headers["x-request-id"]
+            assert document["error"].keys() == {"code", "message", "details"} and document["error"]["details"]["hint"]
+            assert document["error"]["message"].endswith(".") and ".py" not in answer.text
+    assert seen >= {400, 401, 404, 405}
+
+
 @pytest.mark.parametrize("text", TEXTS)
 def test_every_text_comes_back_as_it_went_in(server, text):
     """It is data to whoever stores it: nothing in it is obeyed (H045, H046, H061)."""

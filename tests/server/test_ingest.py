@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,8 @@ from tests.server.streams import Stream
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    store.close()
+def store(tmp_path: Path, open_store: Callable[[Path], Store]) -> Store:
+    return open_store(tmp_path)
 
 
 @pytest.fixture
@@ -204,10 +202,12 @@ def test_updates_merge_and_the_end_is_the_end(stream: Stream) -> None:
         (True, "allow", 409),
         (False, "must", 200),
         (True, "must", 200),
+        (False, "continue", 200),
+        (True, "continue", 200),
     ],
 )
 def test_resume_decides_whether_a_run_is_continued(stream: Stream, ended: bool, resume: str, status: int) -> None:
-    """``never`` wants a new run, ``allow`` a running one or none, ``must`` any that exists and reopens it."""
+    """``never`` wants a new run, ``allow`` a running one or none; ``must`` and ``continue`` reopen any."""
     stream.log(9, loss=1.0)
     if ended:
         stream.send(RunEnd(1, "completed"))
@@ -304,14 +304,16 @@ def test_project_names_get_slugs_of_their_own(store: Store) -> None:
     assert named["Été 2024"] == "t-2024" and named["t 2024"] == "t-2024-2" and "t-2024" not in named
 
 
-def test_silence_is_a_crash_until_a_sign_of_life(tmp_path: Path) -> None:
+def test_silence_is_a_crash_until_a_sign_of_life(
+    tmp_path: Path, open_store: Callable[[Path], Store], database: Callable[[Path], str | None]
+) -> None:
     """A run whose streams are all silent is crashed; the next heartbeat or record revives it."""
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     stream = Stream(store)
     stream.start()
     store.close()
 
-    engine = Engine(tmp_path / "rundial.db")
+    engine = Engine(database(tmp_path) or tmp_path / "rundial.db")
     long_ago = time.time_ns() // 1_000_000 - 200_000
     engine.write(lambda db: db.execute("UPDATE streams SET last_seen_ms = ?", (long_ago,)).rowcount).result()
     assert engine.write(lambda db: mark_silent(db, time.time_ns() // 1_000_000)).result() == []
@@ -319,7 +321,7 @@ def test_silence_is_a_crash_until_a_sign_of_life(tmp_path: Path) -> None:
     assert (change.run_id, change.run_changed) == ("run_a", True)
     engine.close()
 
-    store = Store(tmp_path)
+    store = open_store(tmp_path)
     stream.store = store
     run = run_of(stream)
     assert (run["status"], run["finishedAtMs"], run["attempts"][0]["status"]) == ("crashed", long_ago, "crashed")
@@ -351,7 +353,7 @@ from rundial import wire
 from rundial.events import Metrics, RunStart
 from rundial.server.store import Store
 
-store = Store(Path(sys.argv[1]))
+store = Store(Path(sys.argv[1]), sys.argv[2] or None)
 owner = store.accounts.verify(store.owner_key)
 stream = "ab" * 16
 status, body = store.ingest(owner, stream, [], "").result()
@@ -367,11 +369,14 @@ while True:
 """
 
 
-def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+def test_what_was_acknowledged_survives_a_kill(
+    tmp_path: Path, open_store: Callable[[Path], Store], database: Callable[[Path], str | None]
+) -> None:
     """Killed at random moments of ingest and compaction, every acknowledged record is there, once."""
     acknowledged = 0
     for _ in range(4):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-c", CHILD, str(tmp_path), database(tmp_path) or ""]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert child.stdout is not None
         end = time.monotonic() + random.uniform(0.4, 1.2)
         for line in child.stdout:
@@ -382,7 +387,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
         acknowledged = int((child.stdout.read().splitlines() or [acknowledged])[-1])
         child.stdout.close()
         child.wait()
-        store = Store(tmp_path)
+        store = open_store(tmp_path)
         keys = store.series.keys("run_a", 1000)
         counts = {item["count"] for item in keys}
         series = store.series.points("run_a", ["k0", "k99"], max_points=None, order="asc")
@@ -403,7 +408,7 @@ def test_one_decoder_call_keeps_the_bytes(stream: Stream) -> None:
 
 def test_a_stream_belongs_to_its_workspace(store: Store, stream: Stream) -> None:
     """A key of another workspace sees neither the stream nor the run."""
-    stranger = stream.principal._replace(workspace_id="wsp_other", workspace_slug="other")
+    stranger = stream.principal._replace(workspace_id="wsp_other", workspace_slug="other", everywhere=False)
     intruder = Stream(store, "run_a", stranger)
     intruder.id = stream.id
     with pytest.raises(Refusal) as caught:

@@ -113,7 +113,7 @@ def test_lists_come_in_pages(server):
 
 
 def test_workspaces_are_worlds_of_their_own(server, send_to):
-    """The owner of a new one begins with an empty default project, and neither sees the other."""
+    """The owner of a new one begins with an empty default project and sees no other; the server's own sees it."""
     made = server.post("/api/v1/workspaces", json={"slug": "team-b", "name": "Team B"}).json()
     key = made["apiKey"]
     send_to("run_ours", project="default-project").start()
@@ -121,7 +121,8 @@ def test_workspaces_are_worlds_of_their_own(server, send_to):
     assert server.get("/api/v1/workspaces", key=key).json()["workspaces"][0]["workspaceSlug"] == "team-b"
     assert server.get("/api/v1/workspaces/team-b/projects", key=key).json()["projects"][0]["runCount"] == 0
     assert server.get("/api/v1/runs/run_ours", key=key).status_code == 404
-    assert server.get("/api/v1/workspaces/team-b/audit").status_code == 404
+    assert server.get("/api/v1/workspaces/default-workspace/audit", key=key).status_code == 404
+    assert server.get("/api/v1/workspaces/team-b/audit").status_code == 200
     assert server.post("/api/v1/workspaces", key=key, json={"slug": "team-c"}).status_code == 403
     assert server.post("/api/v1/workspaces", json={"slug": "team-b"}).status_code == 409
 

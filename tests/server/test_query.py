@@ -80,6 +80,21 @@ def test_markers_say_what_happened(server, run):
     assert [(marker["kind"], marker["name"], marker["step"]) for marker in markers] == [("non_finite", "loss", 7)]
 
 
+def test_markers_of_many_runs(server, run, send_to):
+    """Each run's own, the newest of them; where a later attempt began is one of them."""
+    for stream in (send_to("run_b"), send_to("run_b")):
+        stream.start(resume="must" if stream.next else "allow")
+        stream.send(Metrics(1_000_000, 4, {"loss": 1.0}), Marker(5, "event", "one", 1), Marker(6, "event", "two", 2))
+
+    found = server.post("/api/v1/query/markers", json={"runIds": [run, "run_b"], "limit": 3}).json()["markers"]
+
+    assert [marker["name"] for marker in found[run]] == ["loss"]
+    assert [marker["name"] for marker in found["run_b"] if marker["kind"] == "event"] == ["two", "one", "two"][-3:]
+    assert [(marker["name"], marker["step"]) for marker in found["run_b"] if marker["kind"] == "resume"] == [
+        ("attempt 2", 4)
+    ]
+
+
 def test_keys_of_a_run_and_of_a_project(server, run):
     """A project's keys are those of its newest runs."""
     project = server.get(f"/api/v1/runs/{run}").json()["projectId"]
@@ -119,6 +134,33 @@ def test_buckets_in_json_and_in_columns_are_the_same(server, run):
     expected = [one[name] for one in plain["series"] for name in ("x", "min", "max", "mean", "last")]
     assert numbers.tolist() == [number for column in expected for number in column]
     assert max(plain["series"][0]["max"]) == 100.0
+
+
+def test_a_metric_can_be_the_axis(server, send_to):
+    """Each value stands where that metric was by its step; values of one position are one bucket."""
+    sender = send_to("run_epochs")
+    sender.start()
+    for step in range(40):
+        epoch = {"epoch": step / 10} if step % 10 == 0 else {}
+        sender.log(step, loss=float(step), **epoch)
+    body = {"runIds": ["run_epochs"], "metricKeys": ["loss"], "x": "metric", "xMetric": "epoch", "from": 1}
+
+    (series,) = server.post("/api/v1/query/buckets", json=body).json()["series"]
+
+    assert series["x"] == [1.0, 2.0, 3.0]
+    assert (series["min"], series["mean"], series["last"]) == ([10, 20, 30], [14.5, 24.5, 34.5], [19, 29, 39])
+    assert server.post("/api/v1/query/buckets", json=body | {"xMetric": "none"}).json()["series"] == []
+    assert server.post("/api/v1/query/buckets", json=body | {"xMetric": None}).status_code == 400
+
+
+def test_buckets_of_a_logarithmic_axis(server, run):
+    """They are narrow at its beginning, and step zero has no place on it."""
+    body = {"runIds": [run], "metricKeys": ["loss"], "buckets": 8, "logX": True}
+
+    (series,) = server.post("/api/v1/query/buckets", json=body).json()["series"]
+
+    assert (series["count"], series["x"][:3], series["x"][-1]) == (99, [1, 3, 5], 99)
+    assert max(series["max"]) == 99.0
 
 
 def test_too_many_series_at_once_are_refused(server, run):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,15 @@ from rundial.server.store import Store
 from rundial.server.store.purge import Purge
 from rundial.server.store.run_edits import _RUN_TABLES, KEEP_MILLISECONDS
 from tests.server.conftest import RunningServer, Sender
+from tests.server.introspection import columns, tables
 from tests.server.streams import Stream
 
 DAY = 24 * 3600 * 1000
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    store.close()
+def store(tmp_path: Path, open_store: Callable[[Path], Store]) -> Store:
+    return open_store(tmp_path)
 
 
 @pytest.fixture
@@ -59,8 +58,8 @@ def test_a_run_is_edited(server: RunningServer, ended: Callable[..., Sender]) ->
 def run_tables(store: Store) -> set[str]:
     """Every table that holds something of runs."""
     with store._engine.read() as db:
-        names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()]
-        return {name for name in names if any(row[1] == "run_id" for row in db.execute(f"PRAGMA table_info({name})"))}
+        shared = store._engine.shared
+        return {name for name in tables(db, shared) if "run_id" in columns(db, shared, name)}
 
 
 @pytest.mark.parametrize("body", [{"name": "  "}, {"tags": [""]}, {"tags": "x"}, {"status": "failed"}, {"name": 1}])

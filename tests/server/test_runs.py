@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,8 @@ from tests.server.streams import Stream
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    store.close()
+def store(tmp_path: Path, open_store: Callable[[Path], Store]) -> Store:
+    return open_store(tmp_path)
 
 
 @pytest.fixture
@@ -147,7 +145,7 @@ def test_what_may_not_be_seen_does_not_exist(store: Store, owner: Principal) -> 
     """A key of another project or workspace gets the answer of a missing id, everywhere."""
     add(store, "a")
     bound = owner._replace(project_id=store.runs.project_of(owner, "default-project"))
-    stranger = owner._replace(workspace_id="wsp_other", workspace_slug="other")
+    stranger = owner._replace(workspace_id="wsp_other", workspace_slug="other", everywhere=False)
     options: dict[str, Any] = {"limit": 5, "order": "asc", "order_by": "runId", "cursor": None, "search": None}
     for principal in (bound, stranger):
         assert store.runs.get(principal, "run_a") is store.runs.row(principal, "run_a") is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,8 @@ from tests.server.streams import Stream
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = Store(tmp_path)
-    yield store
-    store.close()
+def store(tmp_path: Path, open_store: Callable[[Path], Store]) -> Store:
+    return open_store(tmp_path)
 
 
 @pytest.fixture
@@ -40,8 +38,8 @@ def stream(store: Store) -> Stream:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = Engine(tmp_path / "parts" / "rundial.db")
+def engine(tmp_path: Path, database: Callable[[Path], str | None]) -> Iterator[Engine]:
+    engine = Engine(database(tmp_path / "parts") or tmp_path / "parts" / "rundial.db")
     migrate(engine)
     yield engine
     engine.close()

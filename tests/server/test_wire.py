@@ -113,9 +113,13 @@ def test_a_target_has_six_names(target):
 
 
 @pytest.mark.parametrize(("workspace", "project"), [("nope", PROJECT), (WORKSPACE, "nope")])
-def test_a_target_that_is_not_there_is_404_in_the_envelope(outside, workspace, project):
-    """Without the envelope such a client would call the server outdated. Nothing is made by asking."""
-    status, answer, _ = outside.ask("POST", ("runs", "resolve-target"), {"workspace": workspace, "project": project})
+def test_a_target_that_is_not_there_is_404_in_the_envelope(server, outside, workspace, project):
+    """Without the envelope such a client would call the server outdated. Who may not write makes nothing by asking."""
+    home = server.store.accounts.verify(server.key).workspace_id
+    _, reader = server.store.accounts.create_key(home, scopes=["project:read", "metrics:write"], label="reader")
+    status, answer, _ = Outside(server.url, reader).ask(
+        "POST", ("runs", "resolve-target"), {"workspace": workspace, "project": project}
+    )
 
     assert (status, answer["error"]["code"]) == (404, "NOT_FOUND")
     assert answer["error"]["details"]["hint"]
@@ -506,6 +510,8 @@ def test_data_of_a_run_that_has_ended_is_taken(outside, run):
 
 def test_a_batch_may_mix_runs(outside, run, server):
     """Points of what is not there are refused one by one; a batch of nothing else is 404."""
+    home = server.store.accounts.verify(server.key).workspace_id
+    bound = Outside(server.url, server.store.accounts.create_key(home, scopes=["admin"], label="bound")[1])
     other = outside.post("runs", "start", body={"projectId": PROJECT, "runId": "run_b"})
     theirs = outside.post("workspaces", body={"slug": "team-b"})
     stranger = Outside(server.url, theirs["apiKey"])
@@ -514,7 +520,7 @@ def test_a_batch_may_mix_runs(outside, run, server):
     stolen = {"projectId": PROJECT, "runId": foreign["runId"]}
 
     points = [point(run), point(nowhere), point(other, step=4), point(foreign), point(stolen)]
-    answer = outside.post("ingest", "metrics", body={"points": points})
+    answer = bound.post("ingest", "metrics", body={"points": points})
 
     assert answer["accepted"] == 2
     assert [one["index"] for one in answer["rejected"]] == [1, 3, 4]

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.server.uploader import upload
-from tests.ui.conftest import LoggedRun, Server
+from tests.ui.conftest import SCREENSHOTS, LoggedRun, Server
 
 pytestmark = pytest.mark.browser
 
@@ -86,3 +86,26 @@ def test_a_new_version_appears_by_itself(server: Server, page: Page, log: Callab
 
     expect(page.get_by_role("row", name="net:v2")).to_contain_text("latest")
     expect(page.get_by_role("row", name="net:v1")).not_to_contain_text("latest")
+
+
+def test_lineage_reaches_what_it_was_made_from(server: Server, page: Page, log: Callable[..., Any]) -> None:
+    """Data, the run that trained on it, the model, the run that used the model and what that made; each is opened."""
+    prepare, train, serve = (LoggedRun(server, "chain", name) for name in ("prepare", "train", "serve"))
+    log(prepare, {"a": b"1"}, name="data")
+    server.post("/api/v1/artifacts/use", json={"runId": train.run_id, "artifactRef": "data"})
+    log(train, {"m": b"2"}, name="model")
+    server.post("/api/v1/artifacts/use", json={"runId": serve.run_id, "artifactRef": "model"})
+    log(serve, {"r": b"3"}, name="report")
+    open_artifacts(page, server, train)
+    page.get_by_role("button", name="model:v1").click()
+
+    expect(page.get_by_role("list", name="made from")).to_contain_text("data:v1")
+    expect(page.get_by_role("list", name="became")).to_contain_text("report:v1")
+    page.screenshot(path=SCREENSHOTS / "lineage.png")
+    page.get_by_role("list", name="made from").get_by_role("button").click()
+
+    expect(page.get_by_role("region", name="artifact", exact=True).get_by_role("heading", level=2)).to_contain_text(
+        "data:v1"
+    )
+    expect(page.get_by_role("list", name="used by")).to_contain_text("train")
+    expect(page.get_by_role("list", name="became")).to_contain_text("model:v1")

@@ -138,6 +138,8 @@ def test_parallel_axes_choose_runs(server: Server, page: Page, three: list[Logge
     page.mouse.up()
 
     expect(page.get_by_text("2 of 3 runs pass")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("2 of 3 runs pass")).to_be_visible()
     page.get_by_role("button", name="compare only these").click()
     expect(page.get_by_role("heading", name="2 runs compared")).to_be_visible()
 

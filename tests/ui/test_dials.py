@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from rundial.events import Ack, Dial
 from tests.ui.conftest import SCREENSHOTS, LoggedRun, Server
@@ -72,7 +74,7 @@ def test_each_kind_has_its_control(server: Server, page: Page) -> None:
     expect(number).to_have_value("0.02")
 
     dial(page, "augment").get_by_role("switch").click()
-    expect(dial(page, "augment")).to_contain_text("→ off")
+    expect(dial(page, "augment")).to_contain_text("→ off on its way")
     expect(dial(page, "augment").get_by_role("switch")).to_be_checked()
     answer(server, run)
     expect(dial(page, "augment").get_by_role("switch")).not_to_be_checked()
@@ -85,11 +87,13 @@ def test_each_kind_has_its_control(server: Server, page: Page) -> None:
 
     dial(page, "prompt").get_by_role("textbox").fill("<img src=x onerror=alert(1)>")
     dial(page, "prompt").get_by_role("button", name="set").click()
+    expect(dial(page, "prompt")).to_contain_text("on its way")
     answer(server, run)
     expect(page.locator(".dials img")).to_have_count(0)
     expect(dial(page, "prompt").get_by_role("textbox")).to_have_value("<img src=x onerror=alert(1)>")
 
     dial(page, "save a checkpoint").get_by_role("button").click()
+    expect(dial(page, "save a checkpoint")).to_contain_text("on its way")
     answer(server, run)
     expect(dial(page, "save a checkpoint")).to_contain_text("done by owner")
 
@@ -148,6 +152,24 @@ def test_the_history_has_an_undo(server: Server, page: Page) -> None:
     expect(dial(page, "lr")).to_contain_text("→ 0.1")
     assert (newest(server, run)["value"], newest(server, run)["reason"]) == (0.1, "undo")
     expect(page.locator(".dials tbody tr")).to_have_count(2)
+
+
+def test_a_dial_of_owners_is_locked_for_others(server: Server, page: Page, browser: Browser) -> None:
+    """An owner turns it; who may only turn the others sees that, and why."""
+    run = LoggedRun(server, "dials")
+    run.send(*OFFER, Dial(1, "budget", "int", value=1, role="owner"))
+    open_dials(page, server, run.run_id)
+    expect(dial(page, "budget").get_by_label("budget", exact=True)).to_be_enabled()
+    expect(dial(page, "budget")).to_contain_text("owners only")
+
+    member = {"email": "ada@example.org", "role": "member"}
+    other = browser.new_context().new_page()
+    other.goto(server.post("/api/v1/workspaces/default-workspace/users", json=member).json()["url"])
+    other.wait_for_url(f"{server.url}/#/settings")
+    open_dials(other, server, run.run_id)
+    expect(dial(other, "budget").get_by_label("budget", exact=True)).to_be_disabled()
+    expect(dial(other, "lr").get_by_label("lr", exact=True)).to_be_enabled()
+    other.context.close()
 
 
 def test_a_run_that_is_over_cannot_be_turned(server: Server, page: Page) -> None:
@@ -226,6 +248,66 @@ def test_a_slider_turns_a_real_loop(server: Server, page: Page, train: Callable[
     dial(page, "stop").get_by_role("button", name="stop").click()
     expect(page.locator(".run-line")).to_contain_text("completed")
     assert loop.wait(20) == 0
+
+
+TRAINER = """
+import sys, time
+sys.path.insert(0, sys.argv[3])
+from transformers import TrainerCallback
+from rundial.integrations import RundialCallback
+from tests.integrations.tiny_transformers import tiny_trainer
+
+class Slow(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        time.sleep(0.05)
+
+callback = RundialCallback(project="dials", run_id="run_trainer", endpoint=sys.argv[1], api_key=sys.argv[2], quiet=True)
+callbacks = [callback, Slow()]
+trainer = tiny_trainer(callbacks, max_steps=5000, lr_scheduler_type="constant", learning_rate=0.01)
+print("ended at", trainer.train().global_step, flush=True)
+"""
+
+
+@pytest.mark.frameworks
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(find_spec("transformers") is None, reason="Transformers is not here")
+def test_a_real_trainer_is_turned_and_stopped_from_the_page(server: Server, page: Page, tmp_path: Path) -> None:
+    """The slider moves, the logged learning rate changes at the marked step; stop ends it, and the run says who."""
+    import requests
+
+    def ask(path: str) -> Any:
+        headers = {"authorization": f"Bearer {server.key}"}
+        return requests.get(f"{server.url}/api/v1/runs/run_trainer{path}", headers=headers, timeout=20)
+
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", TRAINER, server.url, server.key, root]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as trainer:
+        try:
+            deadline = time.monotonic() + 90
+            while not (found := ask("/dials")).ok or not found.json()["dials"]:
+                assert time.monotonic() < deadline and trainer.poll() is None
+                time.sleep(0.1)
+            open_dials(page, server, "run_trainer")
+
+            dial(page, "lr_multiplier").get_by_label("lr_multiplier, slider").press("Home")
+            expect(dial(page, "lr_multiplier")).to_contain_text(re.compile("1 → 0.001 by owner"))
+            expect(dial(page, "lr").get_by_label("lr", exact=True)).to_have_value("0.00001")
+            dial(page, "stop").get_by_role("button", name="stop").click()
+            expect(page.locator(".run-line")).to_contain_text("completed", timeout=20_000)
+            said, _ = trainer.communicate(timeout=30)
+        finally:
+            trainer.kill()
+    assert trainer.returncode == 0
+    assert int(said.split("ended at ")[1].split()[0]) < 5000
+    run = ask("").json()
+    assert (run["status"], run["reason"]) == ("completed", "stopped by owner")
+    markers = [one for one in ask("/markers").json()["markers"] if one["kind"] == "control"]
+    (turned,) = [one["step"] for one in markers if one["name"] == "lr_multiplier"]
+    asked = {"runId": "run_trainer", "metricKeys": ["learning_rate"]}
+    (series,) = server.post("/api/v1/query/series", json=asked).json()["series"]
+    rates = [(point["step"], round(point["value"], 8)) for point in series["points"]]
+    assert {rate for step, rate in rates if step < turned} == {0.01}
+    assert {rate for step, rate in rates if step >= turned} == {0.00001}
 
 
 def test_looks(server: Server, page: Page) -> None:

@@ -291,6 +291,9 @@ def test_table_is_sorted_filtered_and_paged(server: Server, page: Page, logging:
     expect(rows).to_have_count(51)
     expect(rows.nth(49).locator("td").nth(2)).to_have_text("\u2013")
     expect(rows.nth(50).locator("td").nth(2)).to_have_text("NaN")
+    page.reload()
+    expect(rows).to_have_count(51)
+    expect(rows.nth(50).locator("td").nth(2)).to_have_text("NaN")
 
     page.get_by_label("Filter rows").fill("not bold")
     expect(rows).to_have_count(1)

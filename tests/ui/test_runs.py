@@ -52,9 +52,9 @@ def test_rows_sort_by_a_metric(server: Server, page: Page) -> None:
     open_project(page, server, "sorted")
     names = page.locator("table.runs td.name")
 
-    page.get_by_role("button", name="val/loss").click()
+    page.get_by_role("button", name="val/loss", exact=True).click()
     expect(names).to_have_text(["high", "middle", "low"])
-    page.get_by_role("button", name="val/loss").click()
+    page.get_by_role("button", name="val/loss", exact=True).click()
 
     expect(names).to_have_text(["low", "middle", "high"])
 
@@ -326,7 +326,7 @@ def test_selected_runs_are_exported(server: Server, page: Page) -> None:
     open_project(page, server, "exported")
     page.get_by_role("checkbox", name="Select all runs of the list").check()
     with page.expect_download() as table:
-        page.get_by_role("button", name="CSV").click()
+        page.get_by_role("button", name="CSV", exact=True).click()
     with page.expect_download() as document:
         page.get_by_role("button", name="JSON").click()
 

@@ -1,11 +1,13 @@
 """Large attributes: what goes to the artifact store, what stays, and what stands in its place."""
 
+import argparse
+import dataclasses
 import hashlib
 import json
 
 import pytest
 
-from rundial.attributes import HASHED_BYTES, INLINE_BYTES, MAX_FILES
+from rundial.attributes import HASHED_BYTES, INLINE_BYTES, MAX_FILES, named
 from rundial.events import Span
 from rundial.staging import FILES, job_folders, read_job
 from rundial.testing import capture_run
@@ -140,3 +142,22 @@ def test_a_disabled_run_keeps_nothing():
     run = rd.init(mode="disabled")
     assert run.trace("large", attrs={"text": "x" * 100_000}).finish() is True
     run.finish()
+
+
+@dataclasses.dataclass
+class Login:
+    """Something with a secret in it."""
+
+    user: str
+    password: str
+
+
+def test_secrets_are_redacted_wherever_they_lie():
+    """Under their own name and inside of mappings, lists, dataclasses and namespaces; counts of tokens stay."""
+    assert named("api_key", "sk-1") == named("client.token", b"sk-1") == "[redacted]"
+    assert named("authorization", ["Bearer sk-1", 7, None]) == ["[redacted]", 7, None]
+    nested = named("request", {"headers": {"Authorization": "Bearer sk-1"}, "max_tokens": 5, "token": {"n": 1}})
+    assert nested == {"headers": {"Authorization": "[redacted]"}, "max_tokens": 5, "token": {"n": 1}}
+    assert named("login", Login("ann", "sk-1")) == {"user": "ann", "password": "[redacted]"}
+    assert named("args", argparse.Namespace(hub_token="sk-1", seed=1)) == {"hub_token": "[redacted]", "seed": 1}
+    assert named("prompt", "the token is in the name alone") == "the token is in the name alone"

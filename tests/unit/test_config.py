@@ -86,6 +86,7 @@ def test_every_variable_sets_its_option(monkeypatch):
         "RUNDIAL_QUIET": ("yes", True),
         "RUNDIAL_CAPTURE_CONSOLE": ("on", True),
         "RUNDIAL_SYSTEM_METRICS": ("0", False),
+        "RUNDIAL_CONTROL_DIR": ("/run/queue", "/run/queue"),
     }
     assert set(texts) == set(ENVIRONMENT)
     for variable, (text, _) in texts.items():

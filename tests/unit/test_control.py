@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,18 @@ def test_K1_controllers_are_independent(tmp_path):
             enqueue(tmp_path / "b", "x", [1])
             controller.poll_and_apply(every_s=0)
     assert got == [("b", 1)]
+
+
+def test_K2_both_ways_to_make_one(folder):
+    """With the directory at once, or named later; ``ddp`` is a keyword."""
+    controller = RuntimeController(ddp=True)
+    controller.configure(folder)
+    controller.register("x", lambda ctx, value: None)
+    enqueue(folder, "x", [1])
+    assert [ack["status"] for ack in controller.poll_and_apply(every_s=0)] == ["applied"]
+    assert RuntimeController(str(folder)).poll_and_apply() == []
+    with pytest.raises(TypeError):
+        RuntimeController(folder, True)
 
 
 def test_K3_configure_after_register_and_before_the_first_poll(folder, tmp_path):
@@ -361,3 +374,39 @@ def test_a_torn_line_of_another_writer_costs_only_itself(folder):
     torn, whole = queue.take()
     assert torn.problem is not None
     assert whole.args == [1]
+
+
+@pytest.mark.frameworks
+def test_K19_K20_two_ranks_under_torchrun_while_a_second_shell_turns(folder):
+    """The example as it stands: learning rate and dropout change on both ranks, and a bad value says why not."""
+    root = Path(__file__).parents[2]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0"]
+    torchrun[3:3] = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"]
+    variables = os.environ | {"RUNTIMECTL_DIR": str(folder), "DDP_SECONDS": "60", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [*torchrun, str(root / "examples" / "ddp_train.py")], env=variables, stdout=subprocess.PIPE, text=True
+    ) as training:
+        try:
+            assert training.stdout.readline().startswith("polling")
+            for shell in (
+                ["rundial", "control", "--queue-dir", str(folder), "optimizer.lr.multiplier", "0.5"],
+                ["rundial", "control", "-q", str(folder), "model.dropout.p", "0.2"],
+            ):
+                subprocess.run([sys.executable, "-m", *shell], check=True, capture_output=True, timeout=60)
+            for words in (
+                ["save_ckpt"],
+                ["save_ckpt", "--kwargs", '{"label":"manual"}'],
+                ["optimizer.lr.multiplier", "-1"],
+                ["stop"],
+            ):
+                assert main(["-q", str(folder), *words]) == 0
+            said, _ = training.communicate(timeout=60)
+        finally:
+            training.kill()
+    assert training.returncode == 0, said
+    assert sorted(said.splitlines()[-2:]) == ["rank 0: lr 0.05, dropout 0.2", "rank 1: lr 0.05, dropout 0.2"]
+    acks = lines(folder / "acks.jsonl")
+    assert [ack["status"] for ack in acks] == ["applied"] * 4 + ["failed", "applied"]
+    assert [ack["ranks"] for ack in acks[:4]] == [{"0": "applied", "1": "applied"}] * 4
+    assert acks[4]["error"] == "multiplier must be > 0"
+    assert (folder / "latest.pt").exists() and (folder / "manual.pt").exists()

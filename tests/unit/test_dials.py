@@ -1,5 +1,6 @@
 """Dials: what a script offers, and what becomes of the commands that arrive."""
 
+import gc
 import itertools
 import json
 import math
@@ -8,12 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 
 import pytest
 
 import rundial as rd
 from rundial.control import dials
 from rundial.control.begun import FOLDER, Begun
+from rundial.control.command_line import main as queue_main
+from rundial.control.command_queue import enqueue, objects
+from rundial.control.training import Training
 from rundial.errors import ConfigError
 from rundial.events import Ack, Dial, Marker
 from rundial.testing import capture_run
@@ -377,6 +382,178 @@ def test_a_forked_child_leaves_commands_to_its_parent(job):
     assert [ack.status for ack in run.poll()] == ["applied"]
 
 
+def test_only_an_owner_turns_what_is_an_owners(job):
+    """The job looks for itself, whatever a server lets through; a server that says nothing of roles says no."""
+    run, server, _ = job
+    run.dial("budget", value=1, role="owner")
+    arrive(
+        run, command("budget", 2), command("budget", 3) | {"role": "member"}, command("budget", 4) | {"role": "boss"}
+    )
+    assert {(ack.status, ack.error) for ack in run.poll()} == {("rejected", "only an owner may turn 'budget'")}
+    arrive(run, command("budget", 5) | {"role": "owner"})
+    assert [ack.status for ack in run.poll()] == ["applied"]
+    with pytest.raises(ConfigError, match="role must be one of owner, member"):
+        run.dial("x", value=1, role="king")
+    run.finish(5)
+    assert {dial.name: dial.role for dial in told(server, Dial)} == {"lr": None, "budget": "owner"}
+
+
+def test_a_stop_is_why_the_run_ended(job):
+    """Unless its end has another reason, or is no good one."""
+    run, server, _ = job
+    run.dial("stop", set=lambda: None)
+    arrive(run, command("stop"))
+    run.poll(step=3)
+    run.finish(5)
+    assert server.events[-1].reason == "stopped by ada: to see"
+    assert [marker.step for marker in told(server, Marker) if marker.name == "stop"] == [3]
+
+
+@pytest.fixture
+def directed(tmp_path):
+    """A run that obeys a queue directory, with one dial, and the directory."""
+    folder, state = tmp_path / "queue", {"lr": 0.1}
+    folder.mkdir()
+    with capture_run(control_dir=str(folder)) as (run, server):
+        run.dial("lr", lambda: state["lr"], lambda value: state.update(lr=value), min=1e-6, max=1.0)
+        run.dial("save", set=lambda: state.update(saved=True), role="owner")
+        yield run, server, state, folder
+
+
+def polled(run, count, seconds=10):
+    """What became of so many commands."""
+    acks, until = [], time.monotonic() + seconds
+    while len(acks) < count:
+        assert time.monotonic() < until, acks
+        acks += run.poll()
+        time.sleep(0.005)
+    return acks
+
+
+def acknowledged(folder, count, seconds=10):
+    """The lines of ``acks.jsonl``, once there are so many."""
+    until = time.monotonic() + seconds
+    (folder / "acks.jsonl").touch()
+    while len(found := [json.loads(line) for line in (folder / "acks.jsonl").read_text().splitlines()]) < count:
+        assert time.monotonic() < until, found
+        time.sleep(0.01)
+    return found
+
+
+def test_a_queue_directory_turns_dials(directed, capsys):
+    """With the same commands as a controller's; both the directory and the server hear of it."""
+    run, server, state, folder = directed
+    assert queue_main(["-q", str(folder), "lr", "0.5"]) == 0
+    assert queue_main(["-q", str(folder), "lr", "0.25"]) == 0
+    assert queue_main(["-q", str(folder), "save"]) == 0
+    assert [ack.status for ack in polled(run, 3)] == ["applied"] * 3
+    assert state == {"lr": 0.25, "saved": True}
+    found = acknowledged(folder, 3)
+    assert [(ack["path"], ack["status"], ack["args"]) for ack in found] == [
+        ("lr", "applied", [0.5]),
+        ("lr", "applied", [0.25]),
+        ("save", "applied", []),
+    ]
+    assert [line["id"] for line in objects(folder / "begun.jsonl")] == [ack["id"] for ack in found]
+    run.finish(5)
+    assert [ack.value for ack in told(server, Ack)] == [0.5, 0.25, None]
+
+
+def test_hostile_lines_in_a_queue_directory(directed):
+    """Each is answered with its reason, in the directory and to the server; the loop is untouched."""
+    run, server, state, folder = directed
+    hostile = [
+        b"garbage",
+        b"[1]",
+        b'{"id": "a", "path": "lr", "args": [2]}',
+        b'{"id": "b", "path": "lr", "args": ["0.1"]}',
+        b'{"id": "c", "path": "lr", "args": [NaN]}',
+        b'{"id": "d", "path": "lr", "args": [0.1, 0.2]}',
+        b'{"id": "e", "path": "lr", "args": [0.1], "kwargs": {"x": 1}}',
+        b'{"id": "f", "path": "lr", "args": {}}',
+        b'{"id": "g", "path": "nothing", "args": [1]}',
+        b'{"id": "h", "path": "lr", "op": "delete"}',
+        b'{"id": "i", "path": "save", "args": [1]}',
+        b'{"id": "j", "path": "lr", "args": [' + b"9" * 5000 + b"]}",
+        b'{"id": "k", "path": "lr", "args": [[[1]]]}',
+        b'{"id": "' + b"l" * 5000 + b'", "path": "lr", "args": [true]}',
+        b'{"id": "a", "path": "lr", "args": [0.5]}',
+        b"x" * (2 * 1024 * 1024),
+    ]
+    with (folder / "commands.jsonl").open("ab") as file:
+        file.write(b"\n".join(hostile) + b"\n")
+    enqueue(folder, "lr", [0.75])
+    until = time.monotonic() + 10
+    while state["lr"] != 0.75:
+        assert time.monotonic() < until
+        run.poll()
+        time.sleep(0.005)
+    found = acknowledged(folder, len(hostile))
+    assert [ack["status"] for ack in found].count("applied") == 1
+    assert len(found) == len(hostile)  # the second "a" is no new command
+    assert all(ack["error"] for ack in found if ack["status"] != "applied")
+    run.finish(5)
+    assert len(told(server, Ack)) == len(hostile)
+
+
+def test_a_flood_does_not_stop_the_training(directed):
+    """A poll obeys a hundred commands; the rest waits for the next ones."""
+    run, _, _, folder = directed
+    (folder / "commands.jsonl").write_bytes(
+        b"".join(b'{"id": "%d", "path": "save"}\n' % number for number in range(250))
+    )
+    until = time.monotonic() + 10
+    while len(run._commands) < 250:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert [len(run.poll()) for _ in range(4)] == [100, 100, 50, 0]
+
+
+def test_a_later_process_replays_nothing_of_the_directory(tmp_path):
+    """What was applied stays applied, what came in between is applied."""
+    folder = tmp_path / "queue"
+    enqueue(folder, "count", [1])
+    seen = []
+    for expected in ([1], [1, 2]):
+        with capture_run(control_dir=str(folder), mode="offline") as (run, _):
+            run.dial("count", set=seen.append, kind="int")
+            polled(run, 1)
+            assert seen == expected
+        enqueue(folder, "count", [2])
+
+
+def test_a_directory_that_cannot_be_is_no_exception(tmp_path, capsys):
+    """It is said once, and training goes on."""
+    (tmp_path / "file").write_text("")
+    with capture_run(control_dir=str(tmp_path / "file" / "queue")) as (run, _):
+        dial = run.dial("lr", value=0.5)
+        until = time.monotonic() + 5
+        while "cannot use the queue directory" not in capsys.readouterr().err:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        assert run.poll() == [] and dial.value == 0.5
+
+
+def test_a_training_that_has_ended_lets_go_of_its_model(job):
+    """Its dials keep their values; what comes late is rejected."""
+    run, _, _ = job
+    model = Optimizer()
+    gone = weakref.ref(model)
+    training = Training(run, together=False)
+    training.offer("rate", lambda model=model: model.lr, model.set_lr, min=0.0)
+    arrive(run, command("rate", 0.5))
+    training.poll(7)
+    training.end()
+    del model
+    gc.collect()
+    assert gone() is None
+    arrive(run, command("rate", 0.25))
+    assert [(ack.status, ack.error) for ack in run.poll()] == [
+        ("rejected", "the training that it belonged to has ended")
+    ]
+    assert run._board._dials["rate"].value == 0.5
+
+
 def test_an_offer_of_the_same_name_gives_way(job):
     """A second fit offers its own optimizer."""
     run, _, first = job
@@ -388,11 +565,18 @@ def test_an_offer_of_the_same_name_gives_way(job):
 
 
 RANK = """
-import json, sys, time
+import json, sys, time, warnings
 import torch.distributed as dist
 import rundial as rd
+from rundial.control import ranks
 dist.init_process_group("gloo")
 rank = dist.get_rank()
+warnings.simplefilter("ignore")
+assert ranks.agree(rank == 0) is True
+assert ranks.agree(rank == 1) is False
+if rank == 0:
+    assert ranks.agree(True, 0.5) is False
+dist.barrier()
 run = rd.init(project="dials", mode="offline", quiet=True, spool_directory=sys.argv[1])
 state = {"lr": 0.1}
 def set_lr(value):
@@ -418,7 +602,10 @@ dist.destroy_process_group()
 
 @pytest.mark.frameworks
 def test_ranks_turn_together(tmp_path):
-    """What rank 0 hears, all ranks apply, though only rank 0 logs; one answer says how it went on each."""
+    """What rank 0 hears, all ranks apply, though only rank 0 logs; one answer says how it went on each.
+
+    Where a rank does not ask whether there are dials, none waits for it, and there are none.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         unused_port = probe.getsockname()[1]

@@ -4,7 +4,7 @@ import random
 import time
 
 import rundial as rd
-from rundial.names import ADJECTIVES, NOUNS, new_run_id, random_name
+from rundial.names import ADJECTIVES, NOUNS, new_run_id, new_stream_id, random_name
 
 
 def test_a_name_is_two_words_and_a_number():
@@ -43,3 +43,15 @@ def test_an_id_made_here_is_one_that_init_takes():
     """It can be passed on to resume the run."""
     made = new_run_id()
     assert rd.init(mode="disabled", run_id=made).id == made
+
+
+def test_stream_ids_sort_by_time(monkeypatch):
+    """What was begun first is delivered first, also by who finds it in a folder later."""
+    now = 1_700_000_000_000_000_000
+    monkeypatch.setattr("rundial.names.time.time_ns", lambda: now)
+    early = new_stream_id()
+    now += 1_000_000
+    late = new_stream_id()
+    assert early < late
+    assert len(early) == len(late) == 32
+    assert int(early, 16)

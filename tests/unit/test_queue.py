@@ -217,3 +217,16 @@ def test_a_full_device_is_an_answer_at_start(tmp_path):
     with pytest.raises(OSError):
         Queue(1 << 50, STREAM, tmp_path / f"{STREAM}.ring")
     assert not (tmp_path / f"{STREAM}.ring").exists()
+
+
+@pytest.mark.parametrize("draining", [True, False])
+def test_an_offer_gives_way_only_to_a_reader_that_gets_on(draining: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than half full it hands the interpreter over, but not while the disk takes nothing anyway."""
+    naps: list[float] = []
+    monkeypatch.setattr("rundial.queue.time.sleep", naps.append)
+    queue = Queue(512 * 1024, "0" * 32)
+    queue.draining = draining
+    while queue.offer(bytes(1000)):
+        pass
+    assert bool(naps) == draining
+    queue.close(unlink=True)

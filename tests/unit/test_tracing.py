@@ -622,3 +622,22 @@ def test_times_are_of_the_work_and_not_of_its_making(traced):
 
     assert found.end_ns - found.start_ns < 20_000_000
     assert INLINE_BYTES == 16_384
+
+
+def test_secrets_in_spans_are_redacted(traced):
+    """In attributes, in events and in what a tool was asked; the same rule as for config."""
+
+    def script(run):
+        with run.trace("call", attrs={"api_key": "sk-1", "model": "m"}) as span:
+            span.set_attrs(headers={"authorization": "Bearer sk-1"})
+            span.event("retry", {"access_token": "sk-1", "attempt": 2})
+        run.tool_call("login", input={"user": "ann", "password": "sk-1"}, output="ok")
+
+    found = traced(script)
+    assert found["call"].attrs == {
+        "api_key": "[redacted]",
+        "model": "m",
+        "headers": {"authorization": "[redacted]"},
+    }
+    assert found["call"].events[0][2] == {"access_token": "[redacted]", "attempt": 2}
+    assert found["tool:login"].attrs["tool.input"] == {"user": "ann", "password": "[redacted]"}

@@ -54,6 +54,8 @@ export interface Attempt {
   rejected: Record<string, number>;
   dropped: Record<string, number>;
   logged: number | null;
+  /** The client's own account, which it gives at its end. */
+  ledger: { logged: number; dropped: Record<string, number> } | null;
 }
 
 export interface RunDetail extends Run {
@@ -92,12 +94,15 @@ export interface Marker {
   attrs: Record<string, unknown>;
 }
 
-export type XAxis = "step" | "relative" | "wall";
+/** What charts are drawn over: `metric:` and the key of any metric, too. */
+export type XAxis = "step" | "relative" | "wall" | `metric:${string}`;
 
 export interface BucketQuery {
   runIds: string[];
   metricKeys: string[];
   x: XAxis;
+  /** Buckets of equal width in the logarithm of x. */
+  logX: boolean;
   buckets: number;
   from: number | null;
   to: number | null;
@@ -187,6 +192,11 @@ export async function markers(runId: string): Promise<Marker[]> {
   return (await get<{ markers: Marker[] }>(`/api/v1/runs/${segment(runId)}/markers`)).markers;
 }
 
+/** The newest markers of each of at most 200 runs, oldest first. */
+export async function markersOf(runIds: string[]): Promise<Record<string, Marker[]>> {
+  return (await (await post("/api/v1/query/markers", { runIds })).json()).markers;
+}
+
 export async function metricKeys(scope: { runId: string } | { projectId: string }): Promise<MetricKey[]> {
   const query = new URLSearchParams({ ...scope, limit: "1000" });
   return (await get<{ keys: MetricKey[] }>(`/api/v1/metrics/keys?${query}`)).keys;
@@ -194,6 +204,7 @@ export async function metricKeys(scope: { runId: string } | { projectId: string 
 
 export async function buckets(query: BucketQuery, abort: AbortSignal): Promise<Columns[]> {
   const headers = { accept: "application/vnd.rundial.columns" };
-  const response = await post("/api/v1/query/buckets", query, { headers, signal: abort });
+  const over = query.x.startsWith("metric:") ? { x: "metric", xMetric: query.x.slice("metric:".length) } : {};
+  const response = await post("/api/v1/query/buckets", { ...query, ...over }, { headers, signal: abort });
   return decodeColumns(await response.arrayBuffer());
 }

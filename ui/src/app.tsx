@@ -2,11 +2,15 @@ import { signedOut } from "./api";
 import { Header } from "./parts/header";
 import { Help } from "./parts/help";
 import { route } from "./router";
+import { AlertsView } from "./views/alerts/alerts";
 import { CompareView } from "./views/compare/compare";
+import { EvalsView } from "./views/evals/evals";
 import { Login, SignedOut } from "./views/login/login";
 import { ProjectsView } from "./views/projects/projects";
 import { RunView } from "./views/run/run";
 import { ProjectView } from "./views/runs/runs";
+import { ProjectSettings, Settings } from "./views/settings/settings";
+import { SweepsView } from "./views/sweeps/sweeps";
 
 export function App() {
   return (
@@ -24,7 +28,16 @@ function View() {
   if (head === undefined) return <ProjectsView />;
   // The key makes another project or run a new view: nothing of the old one can shine through.
   if (head === "p" && first && second && third === "compare") return <CompareView workspace={first} project={second} />;
-  if (head === "p" && first && second) return <ProjectView key={`${first}/${second}`} workspace={first} project={second} />;
+  if (head === "p" && first && second) {
+    const place = { workspace: first, project: second };
+    const key = `${first}/${second}`;
+    if (third === undefined) return <ProjectView key={key} workspace={first} project={second} />;
+    if (third === "alerts") return <AlertsView key={key} place={place} />;
+    if (third === "sweeps") return <SweepsView key={key} place={place} />;
+    if (third === "evals") return <EvalsView key={key} place={place} />;
+    if (third === "settings") return <ProjectSettings key={key} place={place} />;
+  }
+  if (head === "settings") return <Settings />;
   if (head === "runs" && first) return <RunView key={first} runId={first} />;
   return (
     <>

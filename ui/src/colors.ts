@@ -51,12 +51,21 @@ function slot(runId: string): number {
 }
 
 export function runColor(runId: string): string {
-  const colors = dark.value ? DARK : LIGHT;
-  return colors[slot(runId) % colors.length]!;
+  return placeColor(slot(runId));
 }
 
 export function runDash(runId: string): number[] {
-  return DASHES[Math.floor(slot(runId) / LIGHT.length) % DASHES.length]!;
+  return placeDash(slot(runId));
+}
+
+/** Colours and dashes that are told apart, for what has no run: groups, by their place. */
+export function placeColor(place: number): string {
+  const colors = dark.value ? DARK : LIGHT;
+  return colors[place % colors.length]!;
+}
+
+export function placeDash(place: number): number[] {
+  return DASHES[Math.floor(place / LIGHT.length) % DASHES.length]!;
 }
 
 /** A token of styles.css as it is in the present theme. */

@@ -73,6 +73,14 @@ export function dateTime(timeMs: number): string {
   return new Date(timeMs).toLocaleString([], { dateStyle: "medium", timeStyle: "medium", hour12: false });
 }
 
+const BYTES = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+export function bytes(size: number): string {
+  const unit = size < 1 ? 0 : Math.min(BYTES.length - 1, Math.floor(Math.log2(size) / 10));
+  const amount = size / 2 ** (10 * unit);
+  return `${unit === 0 || amount >= 100 ? Math.round(amount) : amount.toPrecision(3)} ${BYTES[unit]}`;
+}
+
 export function count(amount: number, noun: string): string {
   return `${amount.toLocaleString("en-US")} ${noun}${amount === 1 ? "" : "s"}`;
 }

@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from rundial import artifacts
 from rundial.compat.wandb import _server
-from rundial.compat.wandb._artifact_class import (
-    _URI,
-    EMPTY,
-    Artifact,
-    ArtifactFinalizedError,
-    ArtifactNotLoggedError,
-    document_metadata,
-)
+from rundial.compat.wandb._artifact_class import EMPTY, Artifact, ArtifactNotLoggedError, document_metadata
+from rundial.compat.wandb._artifact_draft import _URI, ArtifactFinalizedError
 from rundial.compat.wandb.errors import CommError, UsageError
 from rundial.errors import RequestError
 from rundial.http import given, route

@@ -7,12 +7,13 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rundial.compat.wandb.errors import CommError
 
 if TYPE_CHECKING:
-    from rundial.compat.wandb._artifact import Artifact
+    from rundial.compat.wandb._artifact_class import Artifact
+    from rundial.compat.wandb._artifact_draft import Draft
 
 COPY_BYTES = 1024 * 1024
 """A file up to this size is copied when it is added; a larger one is linked, which keeps it when it is replaced."""
@@ -33,7 +34,7 @@ class ArtifactManifestEntry:
 
     def __init__(
         self,
-        owner: Artifact,
+        owner: Draft,
         path: str,
         *,
         local: Path | None = None,
@@ -48,7 +49,7 @@ class ArtifactManifestEntry:
         self.extra = dict(extra or {})
         self.sha256 = sha256
         self.local = local
-        self._owner = owner
+        self._owner = cast("Artifact", owner)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,8 @@ from rundial.media.table import Table as OurTable
 from rundial.values import plain
 
 if TYPE_CHECKING:
-    from rundial.compat.wandb._artifact_class import Artifact
+    from rundial.compat.wandb._artifact_content import Content
+    from rundial.compat.wandb._artifact_draft import Draft
     from rundial.compat.wandb._artifact_entry import ArtifactManifestEntry
 
 _TYPES: dict[str, tuple[str, Any]] = {
@@ -31,7 +32,7 @@ _SUFFIXES = tuple(
 )
 
 
-def add(artifact: Artifact, obj: Any, name: str) -> ArtifactManifestEntry:
+def add(artifact: Draft, obj: Any, name: str) -> ArtifactManifestEntry:
     """Write an object into an artifact.
 
     Args:
@@ -59,7 +60,7 @@ def add(artifact: Artifact, obj: Any, name: str) -> ArtifactManifestEntry:
     return artifact.manifest.entries[path]
 
 
-def _cell(artifact: Artifact, cell: Any) -> Any:
+def _cell(artifact: Draft, cell: Any) -> Any:
     if isinstance(cell, Media) and cell.kind in _TYPES:
         return _file(artifact, cell)
     if hasattr(cell, "tolist"):
@@ -67,7 +68,7 @@ def _cell(artifact: Artifact, cell: Any) -> Any:
     return plain(cell)
 
 
-def _file(artifact: Artifact, item: Any) -> dict[str, Any]:
+def _file(artifact: Draft, item: Any) -> dict[str, Any]:
     """Store the content of an item, and give what refers to it."""
     snapshot = item.snapshot()
     encoded = snapshot.encode(snapshot.source)
@@ -82,13 +83,13 @@ def _file(artifact: Artifact, item: Any) -> dict[str, Any]:
     return {"_type": _TYPES[item.kind][0], "path": path, "sha256": digest, "size": len(content), **known}
 
 
-def entry_of(artifact: Artifact, name: str) -> ArtifactManifestEntry | None:
+def entry_of(artifact: Draft, name: str) -> ArtifactManifestEntry | None:
     """The file that an object was written to; None when there is none of this name."""
     entries = artifact.manifest.entries
     return next((entries[name + suffix] for suffix in _SUFFIXES if name + suffix in entries), None)
 
 
-def get(artifact: Artifact, name: str) -> Any:
+def get(artifact: Content, name: str) -> Any:
     """An object read back; None when there is none of this name, or it is an ordinary file.
 
     Raises:
@@ -100,7 +101,7 @@ def get(artifact: Artifact, name: str) -> Any:
     return _read(artifact, msgspec.json.decode(Path(entry.download()).read_bytes()))
 
 
-def _read(artifact: Artifact, document: Any) -> Any:
+def _read(artifact: Content, document: Any) -> Any:
     kind = document.get("_type") if isinstance(document, dict) else None
     if kind in ("table", "joined-table", "partitioned-table"):
         rows = [[_read(artifact, cell) for cell in row] for row in document.get("data", ())]

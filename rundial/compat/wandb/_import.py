@@ -36,6 +36,8 @@ class Imported(msgspec.Struct):
     left_out: int = 0
     """Media and files of artifacts that are no longer there."""
     damaged: str | None = None
+    ended_ms: int = 0
+    """The latest moment that the folder knows of."""
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -71,10 +73,12 @@ def import_run(folder: Path, project: str | None = None, **options: Any) -> Impo
         raise RundialError(f"{path} does not say which run it is of.")
     start = _start(begun)
     found = Imported(folder, start["run_id"], start["name"] or start["run_id"], project or start["project"])
+    found.ended_ms = begun_ms = _moment_ms(begun, 17)
     config = _items(begun, 4)
     config.pop("_wandb", None)
     run = runs.init(
         **{**start, "project": found.project, "config": config},
+        time_ms=begun_ms or None,
         system_metrics=False,
         capture_console=False,
         snapshot_code=False,
@@ -83,11 +87,11 @@ def import_run(folder: Path, project: str | None = None, **options: Any) -> Impo
     )
     try:
         found.name = run.name
-        status = _replay(run, path, folder, found)
+        status = _replay(run, path, folder, found, begun_ms)
     except BaseException:
         run.finish(status="failed", reason="the import broke off")
         raise
-    run.finish(600.0, status=status)
+    run.finish(600.0, status=status, time_ms=found.ended_ms if begun_ms else None)
     return found
 
 
@@ -112,7 +116,7 @@ def _start(begun: Message) -> dict[str, Any]:
     }
 
 
-def _replay(run: runs.Run, path: Path, folder: Path, found: Imported) -> RunStatus:
+def _replay(run: runs.Run, path: Path, folder: Path, found: Imported, begun_ms: int) -> RunStatus:
     status: RunStatus = "crashed"
     summary: dict[str, Any] = {}
     for record, damage in _whole_records(path):
@@ -129,14 +133,16 @@ def _replay(run: runs.Run, path: Path, folder: Path, found: Imported) -> RunStat
         elif _OUTPUT in record or _OUTPUT_RAW in record:
             _log_line(run, inner(record, _OUTPUT if _OUTPUT in record else _OUTPUT_RAW)[0], found)
         elif _STATS in record:
-            _log_stats(run, inner(record, _STATS)[0])
+            _log_stats(run, inner(record, _STATS)[0], found)
         elif _ARTIFACT in record:
             _log_artifact(run, inner(record, _ARTIFACT)[0], found)
         elif _ALERT in record:
             alert = inner(record, _ALERT)[0]
             run.alert(text(alert, 1), text(alert, 2), text(alert, 3).lower() or "info")
         elif _EXIT in record:
-            status = "failed" if integer(inner(record, _EXIT)[0], 1) else "completed"
+            exit_ = inner(record, _EXIT)[0]
+            status = "failed" if integer(exit_, 1) else "completed"
+            found.ended_ms = max(found.ended_ms, begun_ms + 1000 * integer(exit_, 2))
     run.summary.update({key: value for key, value in summary.items() if not key.startswith("_") and _is_plain(value)})
     _log_files(run, folder, found)
     return status
@@ -180,7 +186,9 @@ def _log_row(run: runs.Run, row: Message, folder: Path, found: Imported) -> None
             kept[key] = json.dumps(value)
     kept = {key: value for key, value in kept.items() if value is not None}
     if kept:
-        run.log(kept, step=step, time_ms=None if moment is None else int(float(moment) * 1000))
+        time_ms = None if moment is None else int(float(moment) * 1000)
+        run.log(kept, step=step, time_ms=time_ms)
+        found.ended_ms = max(found.ended_ms, time_ms or 0)
         found.rows += 1
 
 
@@ -237,23 +245,29 @@ def _inside(folder: Path, path: str) -> Path | None:
 def _log_line(run: runs.Run, output: Message, found: Imported) -> None:
     from rundial.logs import log_text
 
-    moment = inner(output, 2)
-    time_ns = integer(moment[0], 1) * 1_000_000_000 + integer(moment[0], 2) if moment else 0
+    time_ms = _moment_ms(output, 2)
     line = text(output, 3).rstrip("\n")
     if line and run._opened is not None:
-        log_text(run._opened, line, "info" if integer(output, 1) else "warn", time_ns or runs._now())
+        log_text(run._opened, line, "info" if integer(output, 1) else "warn", time_ms * 1_000_000 or runs._now())
+        found.ended_ms = max(found.ended_ms, time_ms)
         found.lines += 1
 
 
-def _log_stats(run: runs.Run, stats: Message) -> None:
-    moment = inner(stats, 2)
-    seconds = integer(moment[0], 1) if moment else 0
+def _moment_ms(fields: Message, number: int) -> int:
+    """A time stamp of a message as Unix time in milliseconds, 0 when there is none."""
+    moment = inner(fields, number)
+    return integer(moment[0], 1) * 1000 + integer(moment[0], 2) // 1_000_000 if moment else 0
+
+
+def _log_stats(run: runs.Run, stats: Message, found: Imported) -> None:
+    seconds = _moment_ms(stats, 2) // 1000
     values = {
         SYSTEM_PREFIX + text(item, 1): json.loads(text(item, 16) or text(item, 2) or "null") for item in inner(stats, 3)
     }
     numbers = {key: value for key, value in values.items() if isinstance(value, (int, float))}
     if numbers and seconds:
         run.log(numbers, step=seconds, time_ms=seconds * 1000)
+        found.ended_ms = max(found.ended_ms, seconds * 1000)
 
 
 def _log_artifact(run: runs.Run, artifact: Message, found: Imported) -> None:

@@ -42,9 +42,10 @@ _ARGUMENTS = {
     "monitor_gym": "monitor_gym",
     "allow_val_change": "allow_val_change",
     "reinit": "reinit",
+    "magic": "magic",
 }
 """Arguments of ``init`` and the settings they stand for."""
-_IGNORED = frozenset({"force", "anonymous", "magic", "tensorboard", "config_exclude_keys", "config_include_keys"})
+_IGNORED = frozenset({"force", "anonymous", "tensorboard", "config_exclude_keys", "config_include_keys"})
 global_settings = Settings()
 """What ``wandb.setup(settings)`` set."""
 
@@ -93,7 +94,7 @@ def init(current: Run | None, on_finish: Any, values: dict[str, Any]) -> Run:
     project = settings.project or sink.project
     settings.update({"mode": mode, "project": project, "run_id": run_id})
     config = Config(may_change=bool(settings.allow_val_change))
-    run = Run(sink, settings, config, settings.entity or "", project, files, on_finish)
+    run = Run(sink, settings, config, _entity(settings, sink), project, files, on_finish)
     if known_id and resume != "never" and root is not None:
         _go_on(run, root)
     exclude, include = set(given.get("config_exclude_keys") or ()), given.get("config_include_keys")
@@ -137,7 +138,7 @@ def _mode(settings: Settings) -> str:
 
 
 def _resume(settings: Settings, root: Path | None) -> Any:
-    """``never``, ``allow`` or ``must``. ``auto`` finds the id of a run that did not end in its folder."""
+    """``never``, ``must`` or ``continue``. ``auto`` finds the id of a run that did not end in its folder."""
     word = settings.resume
     if word in (True, "auto", "true", "True"):
         if not settings.run_id and root is not None:
@@ -146,14 +147,14 @@ def _resume(settings: Settings, root: Path | None) -> Any:
                 (root / _folder.RESUME_FILE).write_bytes(msgspec.json.encode({"run_id": settings.run_id}))
             except OSError as error:
                 termwarn(f"this run will not be resumed by itself: {error}")
-        return "allow"
+        return "continue"
     if word == "must" and not settings.run_id:
         raise UsageError("resume='must' needs the id of the run to go on with: id=... or WANDB_RUN_ID.")
     if word in ("must", "never"):
         return word
     if word not in (None, False, "allow", ""):
         raise UsageError(f"resume must be allow, must, never, auto or a bool, not {word!r}.")
-    return "allow" if settings.run_id else "never"
+    return "continue" if settings.run_id else "never"
 
 
 def _noted_id(root: Path) -> str | None:
@@ -183,8 +184,6 @@ def _open(settings: Settings, mode: str, run_id: str, resume: Any) -> runs.Run:
             **options,
         )
     except RequestError as error:
-        if error.status_code == 409 and resume == "allow":
-            return _open(settings, mode, run_id, "must")  # W&B goes on with a run however it ended
         from rundial.compat.wandb.errors import AuthenticationError, CommError
 
         kind = AuthenticationError if error.status_code in (401, 403) else CommError
@@ -200,6 +199,11 @@ def _project(settings: Settings) -> str | None:
         return text.replace("/", "-")[:200]
     known = resolve({}).project
     return DEFAULT_PROJECT if known == OUR_DEFAULT else known
+
+
+def _entity(settings: Settings, sink: runs.Run) -> str:
+    """Whose run it is; as there, it is not empty but offline: libraries put it into the paths of artifacts."""
+    return settings.entity or ("" if sink.mode != "online" else sink.workspace)
 
 
 def _go_on(run: Run, root: Path) -> None:
@@ -251,6 +255,10 @@ def _start_extras(run: Run) -> None:
         from rundial.compat.wandb.gym import monitor
 
         monitor()
+    if settings.magic:
+        from rundial.compat.wandb._auto import follow as follow_trainings
+
+        follow_trainings(run)
     if settings.save_code and not settings.disable_code:
         from rundial.compat.wandb._code import script_path
 
@@ -280,7 +288,7 @@ def attach(current: Run | None, run_id: str | None, run: Any = None) -> Run:
         return current
     settings = Settings(**from_environment())
     sink = runs.init(project=_project(settings), run_id=run_id, resume="allow")
-    return Run(sink, settings, Config(may_change=True), settings.entity or "", sink.project, None, end_of)
+    return Run(sink, settings, Config(may_change=True), _entity(settings, sink), sink.project, None, end_of)
 
 
 def not_begun(name: str) -> Error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from rundial import runs
 from rundial.compat.wandb import _files, _folder, _metric
 from rundial.compat.wandb._config import Config
+from rundial.compat.wandb._run_facts import RunFacts
 from rundial.compat.wandb._settings import Settings
 from rundial.compat.wandb._summary import Summary
 from rundial.compat.wandb._values import Row, row_of
@@ -23,7 +24,7 @@ PUBLISH_SECONDS = 2.0
 """How often what ``define_metric`` keeps in the summary is sent while the run goes on."""
 
 
-class Run:
+class Run(RunFacts):
     """A run.
 
     Args:
@@ -46,21 +47,13 @@ class Run:
         files: Path | None,
         on_finish: Callable[[Run], None],
     ) -> None:
-        self.sink = sink
-        """The :class:`rundial.Run` behind it."""
-        self.settings = settings
-        self.config = config
-        self.entity = entity
-        self.project = project
+        super().__init__(sink, settings, config, entity, project, files)
         self.resumed = False
         self.starting_step = 0
         self.start_time = time.time()
-        self.sweep_id: str | None = settings.sweep_id
         self.saved: dict[str, tuple[float, int]] = {}
         """Files that are stored, and how they were then."""
-        self._files = files
         self._on_finish = on_finish
-        self._step = 0
         self._open = -1
         """The step at which the last row that was not committed stands."""
         self._latest: dict[str, Any] = {}
@@ -137,6 +130,8 @@ class Run:
             self._latest.update(row.latest)
         if row.sent:
             self._send(row.sent, step=at)
+        for name, trace in row.traces.items():
+            trace.send_spans(self.sink, name)
 
     def _apply_definitions(self, row: Row, current: bool) -> None:
         for key in list(row.sent):
@@ -243,123 +238,6 @@ class Run:
         """The step of the last row."""
         return self._step if self._open == self._step else max(self._step - 1, 0)
 
-    # -- what it is -----------------------------------------------------------------------------------------------
-
-    @property
-    def id(self) -> str:
-        """Its id, of eight characters unless it was given."""
-        return self.sink.id
-
-    @property
-    def name(self) -> str:
-        """Its display name."""
-        return self.sink.name
-
-    @name.setter
-    def name(self, name: str) -> None:
-        self.sink.rename(name)
-
-    @property
-    def notes(self) -> str | None:
-        """Its notes."""
-        return self.sink.notes
-
-    @notes.setter
-    def notes(self, notes: str) -> None:
-        self.sink.set_notes(notes)
-
-    @property
-    def tags(self) -> tuple[str, ...]:
-        """Its tags."""
-        return self.sink.tags
-
-    @tags.setter
-    def tags(self, tags: Iterable[str]) -> None:
-        self.sink.set_tags(list(tags))
-
-    @property
-    def group(self) -> str:
-        """The group it belongs to, or an empty text."""
-        return self.sink.group or ""
-
-    @property
-    def job_type(self) -> str:
-        """Its kind of work, or an empty text."""
-        return self.sink.job_type or ""
-
-    @property
-    def path(self) -> str:
-        """``entity/project/id``, without the entity when there is none."""
-        return "/".join(part for part in (self.entity, self.project, self.id) if part)
-
-    @property
-    def dir(self) -> str:
-        """The folder for its files; what lies there at its end is stored."""
-        if self._files is None:
-            self._files = _folder.make(_folder.root_of(self.settings.root_dir), self.id, True)
-        return str(self._files)
-
-    @property
-    def step(self) -> int:
-        """The present step."""
-        return self._step
-
-    @property
-    def offline(self) -> bool:
-        """Whether everything just waits on the disk."""
-        return self.sink.mode == "offline"
-
-    @property
-    def disabled(self) -> bool:
-        """Whether nothing is kept at all."""
-        return self.sink.mode == "disabled"
-
-    @property
-    def mode(self) -> str:
-        """``online``, ``offline`` or ``disabled``."""
-        return self.sink.mode
-
-    @property
-    def url(self) -> str | None:
-        """Where the page shows it; None until a server has answered."""
-        return self.sink.url
-
-    @property
-    def project_url(self) -> str | None:
-        """Where the page is."""
-        return self.url.partition("/runs/")[0] if self.url else None
-
-    sweep_url: str | None = None
-
-    def get_url(self) -> str | None:
-        """The same as :attr:`url`."""
-        return self.url
-
-    def get_project_url(self) -> str | None:
-        """The same as :attr:`project_url`."""
-        return self.project_url
-
-    def get_sweep_url(self) -> str | None:
-        """None: sweeps have no page of their own."""
-        return self.sweep_url
-
-    def project_name(self) -> str:
-        """The same as :attr:`project`."""
-        return self.project
-
-    @property
-    def config_static(self) -> Config:
-        """The configuration."""
-        return self.config
-
-    @property
-    def _run_id(self) -> str:
-        return self.id
-
-    @property
-    def _attach_id(self) -> str:
-        return self.id
-
     def __repr__(self) -> str:
         return f"<Run {self.name} {self.id}>"
 
@@ -368,20 +246,6 @@ class Run:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return arrive, (self.sink, self.settings, self.config.as_dict(), self.entity, self.project, self._step)
-
-    def to_html(self, height: int = 420, hidden: bool = False) -> str:
-        """A frame with its page, for a notebook; an empty text while it has no address."""
-        return (
-            f'<iframe src="{self.url}" style="border:none;width:100%;height:{height}px"></iframe>' if self.url else ""
-        )
-
-    def display(self, height: int = 420, hidden: bool = False) -> bool:
-        """Say where it can be seen. False when nowhere yet."""
-        from rundial.compat.wandb.errors.term import termlog
-
-        if self.url:
-            termlog(f"View run {self.name} at {self.url}")
-        return self.url is not None
 
     # -- files, models, code --------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 PARAMETERS_VARIABLE = "WANDB_SWEEP_PARAM_PATH"
 METHODS = ("grid", "random", "bayes")
+CONTROLLER_SECONDS = 0.2
+"""How often an agent asks whether the controller has scheduled something."""
 FAILURES_AT_FIRST = 3
 """An agent gives up when so many runs fail before any succeeds."""
 
@@ -115,23 +118,48 @@ def agent(
 
 
 def _take(sweep_id: str) -> tuple[Sweep, Trial] | None:
-    """The next trial, noted as running; None when there is none."""
-    with _sweep_store.changing(sweep_id) as found:
-        cap = found.config.get("run_cap")
-        if found.state != "RUNNING" or (cap is not None and len(found.trials) >= int(cap)):
-            return None
-        parameters = parameters_of(found.config["parameters"])
-        sign = sign_of(found)
-        results = [(it.point, sign * it.metric) for it in found.trials if it.metric is not None]
-        finite = [(point, value) for point, value in results if math.isfinite(value)]
-        point = suggest(found.config["method"], parameters, [it.point for it in found.trials], finite)
-        if point is None:
-            found.state = "FINISHED"
-            return None
-        params = nested(parameters, [parameter.at(unit) for parameter, unit in zip(parameters, point)])
-        trial = Trial(_init.generate_id(), point, params)
-        found.trials.append(trial)
-        return found, trial
+    """The next trial, noted as running; None when there is none. Waits for the controller of a sweep that has one."""
+    while True:
+        with _sweep_store.changing(sweep_id) as found:
+            if is_controlled(found.config):
+                trial = next((trial for trial in found.trials if trial.state == "pending"), None)
+            else:
+                trial = suggested(found)
+                if trial is None and found.state == "RUNNING" and not _is_full(found):
+                    found.state = "FINISHED"
+                if trial is not None:
+                    found.trials.append(trial)
+            if trial is not None:
+                trial.state = "running"
+                return found, trial
+            if found.state != "RUNNING" or not is_controlled(found.config):
+                return None
+        time.sleep(CONTROLLER_SECONDS)
+
+
+def is_controlled(config: Mapping[str, Any]) -> bool:
+    """Whether a ``wandb.controller`` says what comes next."""
+    return (config.get("controller") or {}).get("type") == "local"
+
+
+def _is_full(found: Sweep) -> bool:
+    cap = found.config.get("run_cap")
+    return cap is not None and len(found.trials) >= int(cap)
+
+
+def suggested(found: Sweep) -> Trial | None:
+    """What the sweep's method tries next; None when it is through."""
+    if found.state != "RUNNING" or _is_full(found):
+        return None
+    parameters = parameters_of(found.config["parameters"])
+    sign = sign_of(found)
+    results = [(it.point, sign * it.metric) for it in found.trials if it.metric is not None]
+    finite = [(point, value) for point, value in results if math.isfinite(value)]
+    point = suggest(found.config["method"], parameters, [it.point for it in found.trials], finite)
+    if point is None:
+        return None
+    params = nested(parameters, [parameter.at(unit) for parameter, unit in zip(parameters, point)])
+    return Trial(_init.generate_id(), point, params)
 
 
 def sign_of(found: Sweep) -> int:

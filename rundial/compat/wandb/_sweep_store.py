@@ -24,7 +24,7 @@ class Trial(Struct):
         run_id: of its run.
         point: where it lies.
         params: the same as configuration.
-        state: ``running``, ``finished``, ``failed`` or ``stopped``.
+        state: ``pending`` while a controller has it wait, ``running``, ``finished``, ``failed`` or ``stopped``.
         metric: what became of it; None while nothing is known.
         bands: the best value when it came to a band of ``early_terminate``, by the band's number.
     """

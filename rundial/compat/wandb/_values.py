@@ -22,6 +22,8 @@ class Row(msgspec.Struct):
     """What the summary says from now on; nested as it was given."""
     numbers: dict[str, float] = {}
     """The plain numbers among them, by flat names."""
+    traces: dict[str, Any] = {}
+    """Trees of spans, by flat names."""
 
 
 def row_of(data: Mapping[Any, Any]) -> Row:
@@ -56,6 +58,9 @@ def _take(row: Row, name: str, value: Any, depth: int) -> Any:
             return row.sent[name]
         inner = {str(key): _take(row, f"{name}.{key}", item, depth + 1) for key, item in value.items()}
         return {key: item for key, item in inner.items() if item is not _NOTHING}
+    if hasattr(value, "send_spans"):
+        row.traces[name] = value
+        return {"_type": value.kind}
     media = _media(value)
     if media is not None:
         return _take_media(row, name, media)

@@ -33,13 +33,18 @@ def _logging(end: Any) -> Any:
     @functools.wraps(end)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
         folder = Path(self.video_folder)
-        before = set(folder.glob("*.mp4"))
+        before = _videos(folder)
         result = end(self, *args, **kwargs)
-        for path in sorted(set(folder.glob("*.mp4")) - before):
+        for path in sorted(dict(_videos(folder).items() - before.items())):
             _log(path)
         return result
 
     return wrapper
+
+
+def _videos(folder: Path) -> dict[Path, int]:
+    """The videos in a folder, and when each was written: a second training writes the names of the first."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob("*.mp4")}
 
 
 def _log(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rundial.server.api.request import BODY_SECONDS, store_of
 from rundial.server.store.blobs import READ_BYTES
 from rundial.server.store.signing import forbidden
 
+_RANGE = re.compile(rb"bytes=(?:([0-9]{1,18})-([0-9]{0,20})|-([0-9]{1,20}))")
 FILE_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
 
@@ -51,8 +53,25 @@ async def blob(
     path: Path = store_of(request).blobs.path(sha256)
     if not await run_in_threadpool(path.is_file):
         raise not_found()
+    await run_in_threadpool(_fit_range, request, path)
     headers = {**headers, "etag": f'"{sha256}"'}
     return FileResponse(path, headers=headers, media_type=media_type, filename=filename)
+
+
+def _fit_range(request: Request, path: Path) -> None:
+    """Leave the request a Range that is a single one, or none: any other is as if it were not there.
+
+    Raises :class:`ApiError` 416 for one that begins behind the end.
+    """
+    given = [value for name, value in request.scope["headers"] if name == b"range"]
+    if not given:
+        return
+    found = _RANGE.fullmatch(given[0]) if len(given) == 1 else None
+    first, last, tail = found.groups() if found else (None, None, None)
+    if found is None or (first and last and int(first) >= int(last) + 1):
+        request.scope["headers"] = [header for header in request.scope["headers"] if header[0] != b"range"]
+    elif (int(first) if first else 0) >= path.stat().st_size or (tail and not int(tail)):
+        raise ApiError(416, "The Range begins behind the end of the file.", "Ask for a part that is there.")
 
 
 def _checked(request: Request, method: str) -> dict[str, str]:

@@ -105,7 +105,10 @@ async def dials(request: Request) -> Response:
         if not store.runs.visible(principal, [run_id]):
             return None
         may = principal.may("control:write")
-        return {"dials": store.commands.dials(run_id), "enabled": store.commands.is_on(run_id), "mayTurn": may}
+        offered = store.commands.dials(run_id)
+        for dial in offered:
+            dial["mayTurn"] = may and (dial.get("role") != "owner" or principal.may("admin"))
+        return {"dials": offered, "enabled": store.commands.is_on(run_id), "mayTurn": may}
 
     return await answer(find)
 
@@ -148,6 +151,17 @@ async def send(request: Request) -> Response:
         return store.commands.send(principal, run_id, asked)
 
     return await answer(take)
+
+
+async def state(request: Request) -> Response:
+    """``GET /api/v1/projects/{projectId}/control``: whether dials of the project may be turned."""
+    store, principal, project = store_of(request), principal_of(request), request.path_params["projectId"]
+
+    def find() -> Any:
+        project_id = store.runs.project_of(principal, project)
+        return project_id and {"projectId": project_id, "enabled": store.commands.is_on_in(project_id)}
+
+    return await answer(find)
 
 
 async def switch(request: Request) -> Response:

@@ -60,6 +60,7 @@ BODIES: dict[Callable[..., Any], type[msgspec.Struct]] = {
     logs.query: logs.LogQuery,
     media.ingest: media.MediaBatch,
     query.buckets: query.BucketQuery,
+    query.markers: query.MarkerQuery,
     query.series: query.SeriesQuery,
     runs.delete: runs.RunsChoice,
     runs.edit: runs.RunEdit,

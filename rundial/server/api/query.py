@@ -40,10 +40,19 @@ class BucketQuery(Struct, rename="camel", forbid_unknown_fields=True):
 
     run_ids: Annotated[list[str], Meta(min_length=1, max_length=200)]
     metric_keys: Names
-    x: Literal["step", "relative", "wall"] = "step"
+    x: Literal["step", "relative", "wall", "metric"] = "step"
+    x_metric: str | None = None
+    log_x: bool = False
     buckets: Annotated[int, Meta(ge=1, le=2000)] = 1000
     start: float | None = field(default=None, name="from")
     end: float | None = field(default=None, name="to")
+
+
+class MarkerQuery(Struct, rename="camel", forbid_unknown_fields=True):
+    """Body of ``POST /api/v1/query/markers``; ``limit`` is for each run."""
+
+    run_ids: Annotated[list[str], Meta(min_length=1, max_length=200)]
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 200
 
 
 async def keys(request: Request) -> Response:
@@ -108,15 +117,39 @@ async def buckets(request: Request) -> Response:
     runs, names = list(dict.fromkeys(asked.run_ids)), list(dict.fromkeys(asked.metric_keys))
     if len(runs) * len(names) > MAX_SERIES:
         raise ApiError(400, f"These are {len(runs) * len(names)} series.", f"Ask for at most {MAX_SERIES} at once.")
+    if (asked.x == "metric") != bool(asked.x_metric):
+        raise ApiError(400, "xMetric names the metric that x: metric is about.", "Give both of them or neither.")
     binary = CONTENT_TYPE in request.headers.get("accept", "")
 
     def find() -> bytes | None:
         if not store.runs.visible(principal, runs):
             return None
-        found = store.series.buckets(runs, names, x=asked.x, buckets=asked.buckets, start=asked.start, end=asked.end)
+        found = store.series.buckets(
+            runs,
+            names,
+            x=asked.x,
+            buckets=asked.buckets,
+            start=asked.start,
+            end=asked.end,
+            over=asked.x_metric,
+            log=asked.log_x,
+        )
         return pack_columns(asked.x, found) if binary else json_columns(asked.x, found)
 
     body = await run_in_threadpool(find)
     if body is None:
         raise not_found()
     return Response(body, media_type=CONTENT_TYPE if binary else "application/json")
+
+
+async def markers(request: Request) -> Response:
+    """``POST /api/v1/query/markers``: the markers of many runs, for charts over all of them."""
+    store, principal = store_of(request), principal_of(request)
+    asked = await read_json(request, MarkerQuery)
+    runs = list(dict.fromkeys(asked.run_ids))
+
+    def find() -> Any:
+        found = store.runs.markers_of(principal, runs, asked.limit)
+        return None if found is None else {"markers": found}
+
+    return await answer(find)

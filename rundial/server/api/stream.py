@@ -112,7 +112,7 @@ class Client:
 
 
 class Hub:
-    """Between the store's commits and the open streams. Everything but :meth:`_collect` runs on the event loop."""
+    """Between the store's commits and the open streams. All but :meth:`_collect` and :meth:`_miss` is for the loop."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -133,7 +133,7 @@ class Hub:
     async def run(self) -> None:
         """Pass events on until cancelled."""
         self._loop = asyncio.get_running_loop()
-        unsubscribe = self._store.subscribe(self._collect)
+        unsubscribe = self._store.subscribe(self._collect, self._miss)
         try:
             while True:
                 await self._wake.wait()
@@ -209,7 +209,7 @@ class Hub:
         return f"id: {self._boot}-{self._number}\nevent: resync\ndata: {{}}\n\n".encode()
 
     def _collect(self, change: Change) -> None:
-        """The store's callback, on its writer thread."""
+        """The store's callback, on one thread of its own at a time."""
         if not self._watches:
             return
         if len(self._inbox) >= INBOX_COMMITS:
@@ -218,6 +218,11 @@ class Hub:
         self._inbox.append(change)
         if len(self._inbox) == 1:
             self._loop.call_soon_threadsafe(self._drain)
+
+    def _miss(self) -> None:
+        """The store's callback when commits of other processes may have been missed."""
+        self._missed = True
+        self._loop.call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
         """Publish one commit, then let the loop breathe."""
@@ -252,11 +257,13 @@ class Hub:
             return
         if change.metrics:
             self._publish(topics, "points", {"runId": change.run_id, "keys": points_of(change.metrics)})
+        if change.keys:
+            self._publish(topics, "points", {"runId": change.run_id, "keys": {key: [] for key in change.keys}})
         for marker in change.markers:
             self._publish(topics, "marker", {"runId": change.run_id, "marker": marker_json(marker)})
         if change.kinds:
             self._publish(topics, "more", {"runId": change.run_id, "kinds": sorted(change.kinds)})
-        if change.run_changed or change.metrics:
+        if change.run_changed or change.metrics or change.keys:
             self._changed[change.run_id] = topics
             self._wake.set()
 

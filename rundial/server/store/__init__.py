@@ -13,13 +13,15 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rundial.server.store.accounts import Accounts, Principal, furnish, now_ms
+from rundial.server.store.accounts import Accounts, Principal, furnish, make_folder, now_ms
 from rundial.server.store.agents import Agents
+from rundial.server.store.alerts import Alerts
 from rundial.server.store.artifacts import Artifacts
 from rundial.server.store.audit import Audit
 from rundial.server.store.blobs import Blobs
 from rundial.server.store.commands import Commands
 from rundial.server.store.compactor import Compactor
+from rundial.server.store.deleted import Deleted
 from rundial.server.store.engine import Engine
 from rundial.server.store.eval_runs import Evals
 from rundial.server.store.export import Exports
@@ -29,6 +31,7 @@ from rundial.server.store.json_wire import JsonWire
 from rundial.server.store.keys import Keys
 from rundial.server.store.logs import Logs
 from rundial.server.store.media import Media
+from rundial.server.store.notices import Notices
 from rundial.server.store.purge import Purge
 from rundial.server.store.run_edits import RunEdits
 from rundial.server.store.runs import Runs
@@ -52,28 +55,38 @@ class Store:
 
     Args:
         data: the folder; created when it does not exist, with a default workspace and project and ``owner.key``.
+        database: the address of a PostgreSQL database to use instead of a file in the folder. Several processes may
+            use it at the same time; those that do share the folder too, which keeps the files.
 
     Raises:
         RundialError: the folder cannot be used, or another server holds it.
     """
 
-    def __init__(self, data: Path) -> None:
-        self._engine = Engine(data / "rundial.db")
+    def __init__(self, data: Path, database: str | None = None) -> None:
+        self._subscribers: tuple[tuple[Callable[[Change], None], Callable[[], None]], ...] = ()
+        self._guard = threading.Lock()
+        self._delivering = threading.Lock()
+        self._engine = Engine(data / "rundial.db" if database is None else database)
         try:
+            if self._engine.shared:
+                make_folder(data)
             migrate(self._engine)
             self.owner_key = furnish(self._engine, data / "owner.key")
             self.signer = Signer(signing_secret(self._engine))
-            self.blobs = Blobs(data / "blobs")
+            self.blobs = Blobs(data / "blobs", data / "lock" if self._engine.shared else None)
         except BaseException:
             self._engine.close()
             raise
-        self.accounts = Accounts(self._engine)
+        self._notices = Notices(self._engine, self._deliver, self._forget, self._miss)
+        self.accounts = Accounts(self._engine, self._notices)
         self.keys = Keys(self._engine, self.accounts)
         self.agents = Agents(self._engine, self.accounts)
         self.users = Users(self._engine, self.accounts)
         self.workspaces = Workspaces(self._engine)
         self.audit = Audit(self._engine)
         self.runs = Runs(self._engine)
+        self.alerts = Alerts(self._engine)
+        self.deleted = Deleted(self._engine)
         self.series = Series(self._engine)
         self.exports = Exports(self._engine)
         self.logs = Logs(self._engine)
@@ -88,11 +101,10 @@ class Store:
         self.media = Media(self._engine, self._publish)
         self.uploads = Uploads(self._engine, self.blobs, self.signer, self._publish)
         self._purge = Purge(self._engine, self.blobs)
-        self._subscribers: tuple[Callable[[Change], None], ...] = ()
-        self._guard = threading.Lock()
         self._since_ms = self._watched_ms = now_ms()
         self._compactor = Compactor(self._engine, self._watch)
         self._compactor.start()
+        self._notices.start()
 
     def ingest(
         self, principal: Principal, stream: str, chunks: Sequence[Chunk], page_url: str
@@ -104,14 +116,21 @@ class Store:
         """
         return self._ingest.submit(principal, stream, chunks, page_url)
 
-    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
-        """Call ``callback`` on the writer thread after each commit, so it must be quick; returns how to end it."""
+    def subscribe(
+        self, callback: Callable[[Change], None], missed: Callable[[], None] = lambda: None
+    ) -> Callable[[], None]:
+        """Call ``callback`` after each commit, one at a time; returns how to end it.
+
+        It is called on the writer thread, or on that which hears of the commits of other processes, so it must be
+        quick. ``missed`` is called when some of those could not be heard.
+        """
+        entry = (callback, missed)
         with self._guard:
-            self._subscribers += (callback,)
+            self._subscribers += (entry,)
 
         def unsubscribe() -> None:
             with self._guard:
-                self._subscribers = tuple(known for known in self._subscribers if known is not callback)
+                self._subscribers = tuple(known for known in self._subscribers if known is not entry)
 
         return unsubscribe
 
@@ -119,13 +138,27 @@ class Store:
         """Commit what waits and give up the folder. May be called twice."""
         self._compactor.stop()
         self._engine.close()
+        self._notices.close()
+        self.blobs.close()
 
     def _publish(self, changes: Sequence[Change]) -> None:
-        for callback, change in product(self._subscribers, changes):
-            try:
-                callback(change)
-            except Exception:  # one listener's failure is not the others'
-                log.exception("a subscriber failed")
+        self._deliver(changes)
+        self._notices.tell(changes)
+
+    def _deliver(self, changes: Sequence[Change]) -> None:
+        with self._delivering:
+            for (callback, _), change in product(self._subscribers, changes):
+                try:
+                    callback(change)
+                except Exception:  # one listener's failure is not the others'
+                    log.exception("a subscriber failed")
+
+    def _miss(self) -> None:
+        for _, missed in self._subscribers:
+            missed()
+
+    def _forget(self) -> None:
+        self.accounts.forget()
 
     def _dials_changed(self, run_id: str) -> None:
         with self._engine.read() as db:
@@ -137,4 +170,6 @@ class Store:
         if now_ms() - self._watched_ms >= _WATCH_MILLISECONDS:
             self._watched_ms = now_ms()
             self._engine.write(lambda db: mark_silent(db, self._since_ms), self._publish).result()
-            self._purge.tick()
+            with self._engine.claim("purge") as mine:
+                if mine:
+                    self._purge.tick()

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import sqlite3
 import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rundial.config import DEFAULT_PROJECT, DEFAULT_WORKSPACE
 from rundial.errors import RundialError
-from rundial.server.store.engine import Engine, StoreError
+from rundial.server.store.engine import Db, Engine, StoreError
 
 SCOPES = frozenset(
     {
@@ -49,9 +48,69 @@ class Principal(NamedTuple):
     """None: every project of the workspace."""
     scopes: frozenset[str]
     label: str
+    everywhere: bool = False
+    """The owner of the server is bound to no workspace; the one above is where he is at home."""
+
+    @property
+    def bounds(self) -> tuple[str | None, str | None, str | None, str | None]:
+        """What :func:`within_bounds` compares with: the workspace twice, the project twice, None for any."""
+        workspace_id = None if self.everywhere else self.workspace_id
+        return workspace_id, workspace_id, self.project_id, self.project_id
+
+    def sees(self, workspace_id: str, project_id: str) -> bool:
+        """Whether a run, or whatever else is in that project, exists for him."""
+        return (self.everywhere or workspace_id == self.workspace_id) and self.project_id in (None, project_id)
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes or "admin" in self.scopes
+
+
+def within_bounds(table: str) -> str:
+    """The condition that a row of ``table`` is the principal's to see; its values are his ``bounds``."""
+    return f"(? IS NULL OR {table}.workspace_id = ?) AND (? IS NULL OR {table}.project_id = ?)"
+
+
+def within(db: Db, principal: Principal, workspace: str) -> Principal | None:
+    """The principal as one of a workspace, named by slug, id or name; None when it does not exist or is not his."""
+    if not principal.everywhere:
+        own = db.execute(
+            "SELECT 1 FROM workspaces WHERE workspace_id = ? AND (slug = ? OR workspace_id = ? OR name = ?)",
+            (principal.workspace_id, workspace, workspace, workspace),
+        ).fetchone()
+        return principal if own else None
+    row = db.execute(
+        "SELECT workspace_id, slug FROM workspaces WHERE slug = ? OR workspace_id = ? OR name = ?"
+        " ORDER BY CASE WHEN slug = ? THEN 0 WHEN workspace_id = ? THEN 1 ELSE 2 END, created_ms LIMIT 1",
+        (workspace,) * 5,
+    ).fetchone()
+    return bound(principal, row[0], row[1]) if row else None
+
+
+def within_project(db: Db, principal: Principal, project_id: str) -> Principal:
+    """The principal as one of the workspace of a project that he may see."""
+    if not principal.everywhere:
+        return principal
+    row = db.execute(
+        "SELECT w.workspace_id, w.slug FROM projects p JOIN workspaces w ON w.workspace_id = p.workspace_id"
+        " WHERE p.project_id = ?",
+        (project_id,),
+    ).fetchone()
+    return bound(principal, row[0], row[1])
+
+
+def bound(principal: Principal, workspace_id: str, slug: str) -> Principal:
+    """The principal as one of that workspace alone."""
+    return principal._replace(workspace_id=workspace_id, workspace_slug=slug, everywhere=False)
+
+
+class Elsewhere(Protocol):
+    """The other processes that share the database; see :class:`notices.Notices`."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether nothing is revoked there without being heard of here."""
+
+    def tell_to_forget(self) -> None: ...
 
 
 class _Found(NamedTuple):
@@ -63,8 +122,9 @@ class _Found(NamedTuple):
 class Accounts:
     """Keys and sessions. A secret once verified is answered from memory until any is revoked or ended."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, elsewhere: Elsewhere) -> None:
         self._engine = engine
+        self._elsewhere = elsewhere
         self._guard = threading.Lock()
         self._known: dict[str, _Found] = {}
         self._generation = 0
@@ -79,6 +139,13 @@ class Accounts:
             return None
         self._note_use(found.key_id)
         return found.principal
+
+    def within(self, principal: Principal, workspace: str) -> Principal:
+        """The principal as one of that workspace, if it is his; else as he is, who will not see it."""
+        if not principal.everywhere:
+            return principal
+        with self._engine.read() as db:
+            return within(db, principal, workspace) or principal
 
     def create_key(
         self,
@@ -106,7 +173,7 @@ class Accounts:
                 ).rowcount
             )
         ).result()
-        self.forget()
+        self.revoked()
 
     def create_link(self, principal: Principal, ttl_seconds: int = 300) -> tuple[str, int]:
         """A login link's token, good once, and when it expires (Unix milliseconds)."""
@@ -130,13 +197,13 @@ class Accounts:
         self._engine.write(
             lambda db: db.execute("DELETE FROM sessions WHERE hash = ?", (digest(token),)).rowcount
         ).result()
-        self.forget()
+        self.revoked()
 
     def _find(self, secret: str, select: str) -> _Found | None:
         if len(secret) > _LONGEST or not secret.isascii():
             return None
         hashed = digest(secret)
-        found = self._known.get(hashed)
+        found = self._known.get(hashed) if self._elsewhere.hears else None
         if found is None:
             generation = self._generation
             with self._engine.read() as db:
@@ -150,13 +217,18 @@ class Accounts:
     def _remember(self, hashed: str, found: _Found, generation: int) -> None:
         with self._guard:
             # What was read before a revocation must not be remembered after it.
-            if generation == self._generation:
+            if generation == self._generation and self._elsewhere.hears:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
                 self._known[hashed] = found
 
+    def revoked(self) -> None:
+        """Ask the database again about every key and session, here and in every process that shares it."""
+        self.forget()
+        self._elsewhere.tell_to_forget()
+
     def forget(self) -> None:
-        """Ask the database again, about every key and session."""
+        """Ask the database again about every key and session."""
         with self._guard:
             self._generation += 1
             self._known = {}
@@ -170,7 +242,10 @@ class Accounts:
             )
 
 
-_KEY_COLUMNS = "k.key_id, k.workspace_id, w.slug, k.project_id, k.scopes, k.label"
+_KEY_COLUMNS = (
+    "k.key_id, k.workspace_id, w.slug, k.project_id, k.scopes, k.label,"
+    " EXISTS (SELECT 1 FROM settings o WHERE o.name = 'owner_key' AND o.value = k.key_id)"
+)
 _select_key = (
     f"SELECT 'api_key', k.key_id, {_KEY_COLUMNS}, k.expires_ms FROM api_keys k"
     " JOIN workspaces w ON w.workspace_id = k.workspace_id WHERE k.hash = ? AND k.revoked_ms IS NULL"
@@ -183,9 +258,11 @@ _select_session = (
 )
 
 
-def _found(row: tuple[str, str, str, str, str, str | None, str, str, int | None]) -> _Found:
-    kind, identity, key_id, workspace_id, slug, project_id, scopes, label, expires_ms = row
-    principal = Principal(kind, identity, workspace_id, slug, project_id, frozenset(scopes.split()), label)
+def _found(row: tuple[str, str, str, str, str, str | None, str, str, int, int | None]) -> _Found:
+    kind, identity, key_id, workspace_id, slug, project_id, scopes, label, owner, expires_ms = row
+    principal = Principal(
+        kind, identity, workspace_id, slug, project_id, frozenset(scopes.split()), label, everywhere=bool(owner)
+    )
     return _Found(principal, key_id, expires_ms)
 
 
@@ -203,7 +280,7 @@ def new_id(prefix: str) -> str:
 
 
 def insert_key(
-    db: sqlite3.Connection,
+    db: Db,
     workspace_id: str,
     project_id: str | None,
     scopes: frozenset[str],
@@ -219,7 +296,7 @@ def insert_key(
     return key_id, key
 
 
-def _insert_link(db: sqlite3.Connection, token: str, principal: Principal, expires_ms: int) -> None:
+def _insert_link(db: Db, token: str, principal: Principal, expires_ms: int) -> None:
     key_id = principal.id
     if principal.kind == "user":
         row = db.execute("SELECT key_id FROM sessions WHERE session_id = ?", (principal.id,)).fetchone()
@@ -232,7 +309,7 @@ def _insert_link(db: sqlite3.Connection, token: str, principal: Principal, expir
     )
 
 
-def _redeem(db: sqlite3.Connection, token: str) -> str | None:
+def _redeem(db: Db, token: str) -> str | None:
     row = db.execute("SELECT key_id, expires_ms FROM login_links WHERE hash = ?", (digest(token),)).fetchone()
     if row is None:
         return None
@@ -240,7 +317,7 @@ def _redeem(db: sqlite3.Connection, token: str) -> str | None:
     return None if row[1] <= now_ms() else insert_session(db, row[0])
 
 
-def insert_session(db: sqlite3.Connection, key_id: str) -> str:
+def insert_session(db: Db, key_id: str) -> str:
     """A new session that acts for a key; its token."""
     session = "rds_" + secrets.token_urlsafe(32)
     db.execute("DELETE FROM sessions WHERE expires_ms < ?", (now_ms(),))
@@ -257,17 +334,28 @@ def furnish(engine: Engine, key_file: Path) -> str:
     Returns the owner's key. When the file is missing or holds another key, a new one is made and the old one revoked.
     """
     try:
-        kept = key_file.read_text(encoding="ascii", errors="replace").strip() if key_file.exists() else ""
-        if engine.write(lambda db: _prepare(db, kept)).result():
-            return kept
-        _, key = engine.write(_replace_owner).result()
-        _write_secret(key_file, key)
+        with engine.hold("owner key"):
+            kept = key_file.read_text(encoding="ascii", errors="replace").strip() if key_file.exists() else ""
+            if engine.write(lambda db: _prepare(db, kept)).result():
+                return kept
+            _, key = engine.write(_replace_owner).result()
+            _write_secret(key_file, key)
     except OSError as error:
         raise StoreError(f"{key_file} cannot be used: {error.strerror}. Mend its permissions or delete it.") from error
     return key
 
 
-def _prepare(db: sqlite3.Connection, kept: str) -> bool:
+def make_folder(folder: Path) -> None:
+    """Create a data folder that several processes share. Raises :class:`StoreError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(
+            f"the data folder {folder} cannot be used: {error.strerror}. Choose another or mend its permissions."
+        ) from error
+
+
+def _prepare(db: Db, kept: str) -> bool:
     """Whether the key in the file is the owner's still."""
     workspace_id, project_id = new_id("wsp"), new_id("prj")
     db.execute(
@@ -287,7 +375,7 @@ def _prepare(db: sqlite3.Connection, kept: str) -> bool:
     return row is not None
 
 
-def _replace_owner(db: sqlite3.Connection) -> tuple[str, str]:
+def _replace_owner(db: Db) -> tuple[str, str]:
     db.execute(
         "UPDATE api_keys SET revoked_ms = ? WHERE revoked_ms IS NULL"
         " AND key_id = (SELECT value FROM settings WHERE name = 'owner_key')",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from typing import Any, NamedTuple
 
 import msgspec
 
 from rundial.events import RunStart
-from rundial.server.store.accounts import Principal, new_id, now_ms
+from rundial.server.store.accounts import Principal, new_id, now_ms, within
+from rundial.server.store.engine import Db
+from rundial.server.store.quota import check_projects, count_run
 from rundial.server.store.refusal import Refusal, invalid, not_found
+from rundial.server.store.tenancy import make_workspace
 
 MAX_NAME = 200
 MAX_DOCUMENT = 4 * 1024 * 1024
@@ -33,7 +35,7 @@ class Admitted(NamedTuple):
     """Why the config of the record could not be taken."""
 
 
-def admit(db: sqlite3.Connection, principal: Principal, stream: str, start: RunStart) -> Admitted:
+def admit(db: Db, principal: Principal, stream: str, start: RunStart) -> Admitted:
     """Create, attach to or reopen the run that ``start`` names, and note the stream as an attempt at it.
 
     Raises :class:`Refusal` when the run cannot be had on these terms; then nothing was changed.
@@ -58,11 +60,9 @@ def admit(db: sqlite3.Connection, principal: Principal, stream: str, start: RunS
     return Admitted(run_id, row is None, base_step, problem)
 
 
-def _attach(
-    db: sqlite3.Connection, principal: Principal, run_id: str, start: RunStart, row: tuple[str, str, str]
-) -> None:
+def _attach(db: Db, principal: Principal, run_id: str, start: RunStart, row: tuple[str, str, str]) -> None:
     workspace_id, project_id, status = row
-    if workspace_id != principal.workspace_id or principal.project_id not in (None, project_id):
+    if not principal.sees(workspace_id, project_id):
         raise not_found(f"Run {run_id}")
     if start.part:
         return
@@ -81,13 +81,14 @@ def _attach(
         )
 
 
-def _is_led(db: sqlite3.Connection, run_id: str) -> bool:
+def _is_led(db: Db, run_id: str) -> bool:
     """Whether a leading stream has begun the run; its parts (other ranks, forked children) may come first."""
     return db.execute("SELECT 1 FROM streams WHERE run_id = ? AND part = 0 LIMIT 1", (run_id,)).fetchone() is not None
 
 
-def _create_run(db: sqlite3.Connection, principal: Principal, run_id: str, start: RunStart) -> None:
-    project_id = _project(db, principal, start.workspace, start.project)
+def _create_run(db: Db, principal: Principal, run_id: str, start: RunStart) -> None:
+    principal, project_id = place(db, principal, start.workspace, start.project)
+    count_run(principal.workspace_id, now_ms())
     started_ms = start.time_ns // 1_000_000
     db.execute(
         "INSERT INTO runs (run_id, workspace_id, project_id, name, kind, status, run_group, job_type, tags, config,"
@@ -111,9 +112,7 @@ def _create_run(db: sqlite3.Connection, principal: Principal, run_id: str, start
     )
 
 
-def _note_stream(
-    db: sqlite3.Connection, run_id: str, stream: str, start: RunStart, created: bool, base_step: int | None
-) -> None:
+def _note_stream(db: Db, run_id: str, stream: str, start: RunStart, created: bool, base_step: int | None) -> None:
     try:
         system = document(start.system)
     except ValueError:  # said of the machine for the reader's convenience; the run does not depend on it
@@ -141,30 +140,40 @@ def _note_stream(
     )
 
 
-def _project(db: sqlite3.Connection, principal: Principal, workspace: str, project: str) -> str:
-    """The id of the project as named by slug, id or name; made when it does not exist and the key may."""
-    own = db.execute(
-        "SELECT 1 FROM workspaces WHERE workspace_id = ? AND (slug = ? OR workspace_id = ? OR name = ?)",
-        (principal.workspace_id, workspace, workspace, workspace),
-    ).fetchone()
-    if own is None:
+def place(db: Db, principal: Principal, workspace: str, project: str) -> tuple[Principal, str]:
+    """The principal as one of the workspace, and the id of the project; each is named by slug, id or name.
+
+    What does not exist is made: a workspace for the owner of the server, a project for whom the scope allows it.
+    Raises :class:`Refusal` 404 for others.
+    """
+    known = within(db, principal, workspace)
+    if known is None and not principal.everywhere:
         raise not_found(f"Workspace {workspace[:MAX_NAME]!r}")
+    principal = known or make_workspace(db, principal, checked_name("workspace", workspace))
     found = find_project(db, principal, project)
     if found is not None:
-        return found
+        return principal, found
     if principal.project_id is not None or not principal.may("project:write"):
         raise not_found(f"Project {project[:MAX_NAME]!r}")
     name = checked_name("project", project)
+    check_projects(db, principal.workspace_id)
     project_id = new_id("prj")
     db.execute(
         "INSERT INTO projects (project_id, workspace_id, slug, name, created_ms) VALUES (?, ?, ?, ?, ?)",
         (project_id, principal.workspace_id, _free_slug(db, principal.workspace_id, name), name, now_ms()),
     )
-    return project_id
+    return principal, project_id
 
 
-def find_project(db: sqlite3.Connection, principal: Principal, project: str) -> str | None:
-    """The id of a project the principal may see, named by its slug, its id or its name, in this order."""
+def find_project(db: Db, principal: Principal, project: str) -> str | None:
+    """The id of a project the principal may see, named by its slug, its id or its name, in this order.
+
+    Slugs and names are looked for in his own workspace, ids in every one he may see.
+    """
+    if principal.everywhere:
+        known = db.execute("SELECT project_id FROM projects WHERE project_id = ?", (project,)).fetchone()
+        if known is not None and principal.project_id in (None, known[0]):
+            return str(known[0])
     row = db.execute(
         "SELECT project_id FROM projects WHERE workspace_id = ? AND (slug = ? OR project_id = ? OR name = ?)"
         " ORDER BY CASE WHEN slug = ? THEN 0 WHEN project_id = ? THEN 1 ELSE 2 END, created_ms LIMIT 1",
@@ -173,7 +182,7 @@ def find_project(db: sqlite3.Connection, principal: Principal, project: str) -> 
     return row[0] if row and principal.project_id in (None, row[0]) else None
 
 
-def _free_slug(db: sqlite3.Connection, workspace_id: str, name: str) -> str:
+def _free_slug(db: Db, workspace_id: str, name: str) -> str:
     stem = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:80] or "project"
     taken = {
         row[0]
@@ -221,7 +230,7 @@ def document(value: Any) -> str:
     return text.decode()
 
 
-def merge_document(db: sqlite3.Connection, run_id: str, column: str, update: dict[str, Any]) -> None:
+def merge_document(db: Db, run_id: str, column: str, update: dict[str, Any]) -> None:
     """Merge ``update`` into the run's ``config`` or ``summary``, nested mappings key by key. Raises ValueError."""
     if not update:
         return

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Any
 
 from rundial.server.store.accounts import Accounts, Principal, new_id, now_ms
 from rundial.server.store.admission import checked_name
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import Refusal, not_found
 
 MAX_AGENTS = 10_000
@@ -40,7 +39,7 @@ class Agents:
         """A new agent. Raises :class:`Refusal`: 400 for a name that cannot be, 409 for one that is taken."""
         checked_name("name", name)
 
-        def make(db: sqlite3.Connection) -> Json:
+        def make(db: Db) -> Json:
             active = "workspace_id = ? AND revoked_ms IS NULL"
             taken = db.execute(f"SELECT 1 FROM agents WHERE {active} AND name = ?", (principal.workspace_id, name))
             if taken.fetchone() is not None:
@@ -72,7 +71,7 @@ class Agents:
     def revoke(self, principal: Principal, agent_id: str) -> Json:
         """Make an agent and all its keys worthless at once. Raises :class:`Refusal` 404."""
 
-        def take_back(db: sqlite3.Connection) -> Json:
+        def take_back(db: Db) -> Json:
             _find(db, principal, agent_id)
             now = now_ms()
             db.execute(
@@ -87,11 +86,11 @@ class Agents:
             return _find(db, principal, agent_id)
 
         found = self._engine.write(take_back).result()
-        self._accounts.forget()
+        self._accounts.revoked()
         return found
 
 
-def _find(db: sqlite3.Connection, principal: Principal, agent_id: str) -> Json:
+def _find(db: Db, principal: Principal, agent_id: str) -> Json:
     row = db.execute(
         f"{_SELECT} WHERE workspace_id = ? AND agent_id = ?", (principal.workspace_id, agent_id)
     ).fetchone()

@@ -6,13 +6,12 @@ What a version contains is never changed, its number never used again, and ``lat
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable
 from typing import Any
 
 from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.manifest import LATEST, clean_aliases
 from rundial.server.store.refusal import invalid, not_found
 from rundial.server.store.versions import (
@@ -31,7 +30,6 @@ from rundial.server.store.versions import (
     newest_version,
     remove_version,
     resolve,
-    scope_of,
     set_aliases,
     visible_run,
     visible_version,
@@ -147,7 +145,7 @@ class Artifacts:
                 " JOIN artifact_runs l ON l.artifact_id = a.artifact_id"
                 f" WHERE l.run_id = ? AND {VISIBLE} AND (l.time_ms < ? OR (l.time_ms = ? AND a.artifact_id < ?))"
                 " ORDER BY l.time_ms DESC, a.artifact_id DESC, l.role LIMIT ?",
-                (run_id, *scope_of(principal), *after, limit + 1),
+                (run_id, *principal.bounds, *after, limit + 1),
             ).fetchall()
             found = [(describe(db, Version(*row[2:])) | {"role": row[0]}) for row in rows[:limit]]
         return {"artifacts": found, "page": _page(rows, limit, lambda row: (row[1], row[3]))}
@@ -199,7 +197,7 @@ class Artifacts:
         Raises :class:`Refusal` 404 when the run or the version is not visible.
         """
 
-        def note(db: sqlite3.Connection) -> tuple[Run, Version]:
+        def note(db: Db) -> tuple[Run, Version]:
             run = known_run(db, principal, run_id, project)
             row = resolve(db, principal, run.project_id, reference)
             if row is None:
@@ -231,7 +229,7 @@ class Artifacts:
             raise invalid("latest cannot be given or taken.", "It is always the newest version.")
         added, removed = clean_aliases(add), clean_aliases(remove)
 
-        def change(db: sqlite3.Connection) -> Version | None:
+        def change(db: Db) -> Version | None:
             row = visible_version(db, principal, artifact_id)
             if row is not None:
                 db.executemany(
@@ -246,7 +244,7 @@ class Artifacts:
     def delete(self, principal: Principal, artifact_id: str) -> Json | None:
         """Remove a version, whoever uses it; what it was is returned. None when it is not visible."""
 
-        def remove(db: sqlite3.Connection) -> Version | None:
+        def remove(db: Db) -> Version | None:
             row = visible_version(db, principal, artifact_id)
             if row is not None:
                 remove_version(db, row.project_id, artifact_id)
@@ -257,7 +255,7 @@ class Artifacts:
 
         return self._changed(principal, remove)
 
-    def _changed(self, principal: Principal, change: Callable[[sqlite3.Connection], Version | None]) -> Json | None:
+    def _changed(self, principal: Principal, change: Callable[[Db], Version | None]) -> Json | None:
         def tell(row: Version | None) -> None:
             if row is not None:
                 self._tell(Run(row.run_id, row.project_id, principal.workspace_id))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from rundial.server.store.accounts import Principal, now_ms
 from rundial.server.store.admission import clean_text
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import invalid
 
 MAX_TEXT = 200
@@ -91,7 +90,7 @@ class Audit:
         return events, str(rows[limit - 1][0]) if len(rows) > limit else None
 
 
-def _actor(db: sqlite3.Connection, principal: Principal) -> tuple[str, str, str | None]:
+def _actor(db: Db, principal: Principal) -> tuple[str, str, str | None]:
     """Kind and id of who stands behind a key or session, and the agent if it is one."""
     if principal.kind == "user":
         row = db.execute(
@@ -105,7 +104,7 @@ def _actor(db: sqlite3.Connection, principal: Principal) -> tuple[str, str, str 
     return "agent" if agent_id else "api_key", principal.id, agent_id
 
 
-def _insert(db: sqlite3.Connection, workspace_id: str, actor: tuple[str, str, str | None], entry: Entry) -> None:
+def _insert(db: Db, workspace_id: str, actor: tuple[str, str, str | None], entry: Entry) -> None:
     db.execute(
         "INSERT INTO audit (workspace_id, created_ms, actor_kind, actor_id, agent_id, action, verdict, target_kind,"
         " target_id, request_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

@@ -13,12 +13,14 @@ counts once the database says so, which is after it is durable; one writer at a 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rundial.server.store.refusal import Refusal, invalid
@@ -42,6 +44,8 @@ class Receiver:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_EXCL if temporary else 0)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         self._fd = os.open(path, flags, 0o600)
+        if not temporary:
+            self._share()
 
     def write(self, data: bytes) -> None:
         """Append. Raises :class:`Refusal` when there is more than was announced, no room, or a newer writer."""
@@ -79,6 +83,14 @@ class Receiver:
         if self._temporary:
             self.path.unlink(missing_ok=True)
 
+    def _share(self) -> None:
+        """Say, to other processes too, that the file is being written, for as long as it is open."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._close()
+            raise Refusal(409, "CONFLICT", "This upload is being finished.", "Initiate the upload again.") from error
+
     def _open_fd(self) -> int:
         if self._fd < 0:
             raise Refusal(409, "CONFLICT", "Another sender took over this part.", "Initiate the upload again.")
@@ -95,19 +107,37 @@ class Blobs:
 
     Args:
         folder: created when it does not exist.
+        shared: a file to keep other processes out with, when there may be some that use the folder too.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: Path | None = None) -> None:
         self._folder = folder
         self._uploads = folder / _UPLOADS
         self._uploads.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._guard = threading.Lock()
         self._parts: dict[tuple[str, str, int], Receiver] = {}
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
+        self._shared = None if shared is None else os.open(shared, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def lock(self, sha256: str) -> threading.Lock:
+    @contextmanager
+    def lock(self, sha256: str) -> Iterator[None]:
         """Held from a blob's arrival, or its removal, until the database knows of it."""
-        return self._stripes[int(sha256[:2], 16) % _STRIPES]
+        stripe = int(sha256[:2], 16) % _STRIPES
+        with self._stripes[stripe]:
+            if self._shared is None:
+                yield
+                return
+            fcntl.lockf(self._shared, fcntl.LOCK_EX, 1, stripe)
+            try:
+                yield
+            finally:
+                fcntl.lockf(self._shared, fcntl.LOCK_UN, 1, stripe)
+
+    def close(self) -> None:
+        """Give up what keeps other processes out. May be called twice."""
+        if self._shared is not None:
+            os.close(self._shared)
+            self._shared = None
 
     # -- in one piece ------------------------------------------------------------------------------------------------
 
@@ -141,7 +171,10 @@ class Blobs:
                 del self._parts[upload_id, sha256, part]
 
     def is_whole(self, upload_id: str, sha256: str, size: int) -> bool:
-        """Whether the parts make the file they should. To be asked when the database has all of them."""
+        """Whether the parts make the file they should. To be asked when the database has all of them.
+
+        Raises :class:`Refusal` 409 while another process is writing to it.
+        """
         with self._guard:
             late = [it for (upload, digest, _), it in self._parts.items() if (upload, digest) == (upload_id, sha256)]
         for receiver in late:
@@ -149,11 +182,17 @@ class Blobs:
         path = self._uploads / upload_id / sha256
         try:
             with path.open("rb") as file:
+                # A new writer finds its part in the database and writes nothing; this is about older ones.
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if os.fstat(file.fileno()).st_size != size or hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                     return False
                 os.fsync(file.fileno())
         except FileNotFoundError:
             return False
+        except BlockingIOError as error:
+            raise Refusal(
+                409, "CONFLICT", "A part of the file is still arriving at another server.", "Finalize it again later."
+            ) from error
         return True
 
     def join(self, upload_id: str, sha256: str) -> None:

@@ -6,16 +6,15 @@ of it. The table is the audit: a row is never deleted, and what was applied stay
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from rundial.events import DIAL_KINDS, OUTCOMES, Ack, Dial, refusal
+from rundial.events import DIAL_KINDS, DIAL_ROLES, OUTCOMES, Ack, Dial, refusal
 from rundial.server.store.accounts import Principal, new_id, now_ms
 from rundial.server.store.admission import clean_text, document
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import Refusal, invalid, not_found
 
 MAX_DIALS = 1_000
@@ -72,6 +71,8 @@ CREATE TABLE control_off (
     since_ms BIGINT NOT NULL
 );
 """
+ROLES = "ALTER TABLE commands ADD COLUMN author_role TEXT"
+"""A later migration."""
 
 Json = dict[str, Any]
 _COLUMNS = (
@@ -113,10 +114,16 @@ class Commands:
         with self._engine.read() as db:
             return _is_on(db, run_id)
 
+    def is_on_in(self, project_id: str) -> bool:
+        """Whether a project lets dials be turned."""
+        with self._engine.read() as db:
+            row = db.execute("SELECT 1 FROM control_off WHERE project_id = ?", (project_id,)).fetchone()
+        return row is None
+
     def switch(self, principal: Principal, project_id: str, on: bool) -> None:
         """Let the dials of a project's runs be turned, or not."""
 
-        def job(db: sqlite3.Connection) -> None:
+        def job(db: Db) -> None:
             if on:
                 db.execute("DELETE FROM control_off WHERE project_id = ?", (project_id,))
             else:
@@ -151,7 +158,9 @@ class Commands:
     def send(self, principal: Principal, run_id: str, asked: Asked) -> Json:
         """Take a command for a running run. Raises :class:`Refusal` when it cannot be obeyed."""
         sent = self._engine.write(
-            lambda db: _send(db, principal, run_id, asked), lambda _: None if asked.dry_run else self._publish(run_id)
+            lambda db: _send(db, principal, run_id, asked),
+            lambda _: None if asked.dry_run else self._publish(run_id),
+            run_id=run_id,
         )
         return sent.result()
 
@@ -163,7 +172,7 @@ class Commands:
                 " WHERE s.stream = ?",
                 (stream,),
             ).fetchone()
-        if row is None or row[1] != principal.workspace_id or principal.project_id not in (None, row[2]):
+        if row is None or not principal.sees(row[1], row[2]):
             return None
         return str(row[0])
 
@@ -175,6 +184,7 @@ class Commands:
         return self._engine.write(
             lambda db: hand_over(db, run_id, stream, now_ms(), after),
             lambda handed: self._publish(run_id) if handed else None,
+            run_id=run_id,
         ).result()
 
 
@@ -183,7 +193,7 @@ def author_of(principal: Principal) -> str:
     return clean_text(principal.label or principal.id, MAX_NAME)
 
 
-def _send(db: sqlite3.Connection, principal: Principal, run_id: str, asked: Asked) -> Json:
+def _send(db: Db, principal: Principal, run_id: str, asked: Asked) -> Json:
     row = db.execute("SELECT status FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if row is None:
         raise not_found(f"Run {run_id}")
@@ -192,6 +202,9 @@ def _send(db: sqlite3.Connection, principal: Principal, run_id: str, asked: Aske
     if not _is_on(db, run_id):
         raise Refusal(403, "FORBIDDEN", "Control is switched off in this project.", "An admin can switch it on.")
     dial = _dial(db, run_id, asked.name)
+    role = "owner" if principal.may("admin") else "member"
+    if dial.role == "owner" and role != "owner":
+        raise Refusal(403, "FORBIDDEN", f"Only an owner may turn {dial.name!r}.", "Ask somebody with the scope admin.")
     why = refusal(dial, asked.value)
     if why is not None:
         raise invalid(f"The dial {dial.name!r} does not take this: {why}.", "Its kind and bounds say what it takes.")
@@ -212,7 +225,8 @@ def _send(db: sqlite3.Connection, principal: Principal, run_id: str, asked: Aske
     command_id = new_id("cmd")
     db.execute(
         "INSERT INTO commands (run_id, command_id, place, name, value, author, author_id, reason, status, created_ms,"
-        " deadline_ms, delivered_to, former) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, '', 'null')",
+        " deadline_ms, delivered_to, former, author_role)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, '', 'null', ?)",
         (
             run_id,
             command_id,
@@ -224,6 +238,7 @@ def _send(db: sqlite3.Connection, principal: Principal, run_id: str, asked: Aske
             asked.reason and clean_text(asked.reason, MAX_REASON),
             now,
             now + asked.deadline_ms,
+            role,
         ),
     )
     return _document(
@@ -233,7 +248,7 @@ def _send(db: sqlite3.Connection, principal: Principal, run_id: str, asked: Aske
     )
 
 
-def _dial(db: sqlite3.Connection, run_id: str, name: str) -> Dial:
+def _dial(db: Db, run_id: str, name: str) -> Dial:
     row = db.execute("SELECT spec, value FROM dials WHERE run_id = ? AND name = ?", (run_id, name)).fetchone()
     if row is None:
         rows = db.execute("SELECT name FROM dials WHERE run_id = ? ORDER BY name LIMIT 20", (run_id,)).fetchall()
@@ -244,7 +259,7 @@ def _dial(db: sqlite3.Connection, run_id: str, name: str) -> Dial:
     return Dial(0, name, **spec, value=msgspec.json.decode(row[1]))
 
 
-def _next_place(db: sqlite3.Connection, run_id: str) -> int:
+def _next_place(db: Db, run_id: str) -> int:
     place: int = db.execute("SELECT coalesce(max(place), -1) + 1 FROM commands WHERE run_id = ?", (run_id,)).fetchone()[
         0
     ]
@@ -253,12 +268,12 @@ def _next_place(db: sqlite3.Connection, run_id: str) -> int:
     return place
 
 
-def _created(db: sqlite3.Connection, run_id: str, place: int) -> int:
+def _created(db: Db, run_id: str, place: int) -> int:
     row = db.execute("SELECT created_ms FROM commands WHERE run_id = ? AND place = ?", (run_id, place)).fetchone()
     return row[0] if row else 0
 
 
-def _is_on(db: sqlite3.Connection, run_id: str) -> bool:
+def _is_on(db: Db, run_id: str) -> bool:
     row = db.execute(
         "SELECT 1 FROM control_off c JOIN runs r ON r.project_id = c.project_id WHERE r.run_id = ?", (run_id,)
     ).fetchone()
@@ -268,23 +283,26 @@ def _is_on(db: sqlite3.Connection, run_id: str) -> bool:
 # -- on the writer, inside ingest -------------------------------------------------------------------------------------
 
 
-def _open_commands(db: sqlite3.Connection, run_id: str, stream: str, after: int) -> list[Any]:
+def _open_commands(db: Db, run_id: str, stream: str, after: int) -> list[Any]:
     return db.execute(
-        "SELECT c.command_id, c.place, c.name, c.value, c.author, c.reason, c.deadline_ms, c.delivered_to"
+        "SELECT c.command_id, c.place, c.name, c.value, c.author, c.reason, c.deadline_ms, c.delivered_to,"
+        " c.author_role"
         " FROM commands c JOIN dials d ON d.run_id = c.run_id AND d.name = c.name"
         " WHERE c.run_id = ? AND c.finished_ms IS NULL AND d.stream = ? AND c.place > ? ORDER BY c.place LIMIT ?",
         (run_id, stream, after, HANDED),
     ).fetchall()
 
 
-def hand_over(db: sqlite3.Connection, run_id: str, stream: str, now: int, after: int | None = None) -> list[Json]:
+def hand_over(db: Db, run_id: str, stream: str, now: int, after: int | None = None) -> list[Json]:
     """The open commands for the dials of a stream, which are delivered by this.
 
     Behind place ``after``, also such as it or another stream was handed before; without it, only those that are new.
     """
     rows = _open_commands(db, run_id, stream, -1 if after is None else after)
+    if rows and not _is_on(db, run_id):
+        return []  # switched off since they were sent: they wait, and expire
     handed: list[Json] = []
-    for command_id, place, name, value, author, reason, deadline_ms, delivered_to in rows:
+    for command_id, place, name, value, author, reason, deadline_ms, delivered_to, role in rows:
         streams = delivered_to.split()
         if after is None and streams:
             continue
@@ -304,6 +322,7 @@ def hand_over(db: sqlite3.Connection, run_id: str, stream: str, now: int, after:
                 "name": name,
                 "value": msgspec.json.decode(value),
                 "author": author,
+                "role": role or "member",
                 "reason": reason,
                 "leftMs": deadline_ms - now,
                 "deliveredTo": [other for other in streams if other != stream],
@@ -312,7 +331,7 @@ def hand_over(db: sqlite3.Connection, run_id: str, stream: str, now: int, after:
     return handed
 
 
-def end_all(db: sqlite3.Connection, run_id: str, now: int) -> None:
+def end_all(db: Db, run_id: str, now: int) -> None:
     """The run has ended: what was not answered by now never is."""
     db.execute(
         "UPDATE commands SET status = 'expired', finished_ms = ?, error = 'the run ended first'"
@@ -321,7 +340,7 @@ def end_all(db: sqlite3.Connection, run_id: str, now: int) -> None:
     )
 
 
-def append(db: sqlite3.Connection, run_id: str, stream: str, events: list[tuple[int, Dial | Ack]], now: int) -> None:
+def append(db: Db, run_id: str, stream: str, events: list[tuple[int, Dial | Ack]], now: int) -> None:
     """Take in the events of one batch, with their sequence numbers, inside the writer's transaction.
 
     Raises ValueError, before anything is written, when one of them is neither.
@@ -349,6 +368,8 @@ def _dial_row(dial: Dial) -> tuple[str, str, int]:
         raise ValueError(f"kind must be one of {', '.join(DIAL_KINDS)}")
     if len(dial.choices or ()) > MAX_CHOICES:
         raise ValueError(f"more than {MAX_CHOICES} choices")
+    if dial.role not in (None, *DIAL_ROLES):
+        raise ValueError(f"role must be one of {', '.join(DIAL_ROLES)}")
     spec = {
         "kind": dial.kind,
         "min": dial.min,
@@ -357,13 +378,14 @@ def _dial_row(dial: Dial) -> tuple[str, str, int]:
         "choices": dial.choices,
         "unit": dial.unit and clean_text(dial.unit, MAX_NAME),
         "description": dial.description and clean_text(dial.description, MAX_REASON),
+        "role": dial.role or "member",
     }
     if not 0 <= dial.time_ns < 2**63:
         raise ValueError("time does not fit into 64 bits")
     return document(spec), document(dial.value), dial.time_ns
 
 
-def _check_room(db: sqlite3.Connection, run_id: str, rows: dict[str, Any]) -> None:
+def _check_room(db: Db, run_id: str, rows: dict[str, Any]) -> None:
     known = {row[0] for row in db.execute("SELECT name FROM dials WHERE run_id = ?", (run_id,))}
     if len(known | rows.keys()) > MAX_DIALS:
         raise ValueError(f"more than {MAX_DIALS} dials")
@@ -380,7 +402,7 @@ def _checked_ack(ack: Ack) -> Ack:
     return ack
 
 
-def _take_ack(db: sqlite3.Connection, run_id: str, ack: Ack, now: int) -> None:
+def _take_ack(db: Db, run_id: str, ack: Ack, now: int) -> None:
     row = db.execute(
         "SELECT status, finished_ms FROM commands WHERE run_id = ? AND command_id = ?", (run_id, ack.command_id)
     ).fetchone()
@@ -396,7 +418,7 @@ def _take_ack(db: sqlite3.Connection, run_id: str, ack: Ack, now: int) -> None:
 
 
 def _finish(
-    db: sqlite3.Connection,
+    db: Db,
     run_id: str,
     command_id: str,
     status: str,
@@ -420,7 +442,7 @@ def _finish(
     )
 
 
-def _insert_answered(db: sqlite3.Connection, run_id: str, ack: Ack, now: int) -> None:
+def _insert_answered(db: Db, run_id: str, ack: Ack, now: int) -> None:
     """A command that did not come by way of the server, such as through a queue directory."""
     try:
         place = _next_place(db, run_id)

@@ -3,8 +3,8 @@
 One thread reads a bounded part of a run's inbox, sorts it by key and packs it, all on a read snapshot; the results are
 swapped in by small transactions of the writer, a few keys each. Every key remembers the last inbox row its chunks
 hold (``metric_keys.upto``), and readers and the next pass ignore a key's rows up to there; so a stop between two
-swaps neither loses nor doubles a point. A pass ends by deleting exactly the rows that were read. Inbox ids ascend in
-the order of commits because there is one writer.
+swaps neither loses nor doubles a point. A pass ends by deleting exactly the rows that were read. Inbox ids of
+a run ascend in the order of commits because one writer at a time has the run.
 
 A pass over a busy run waits until there is much to do, because its cost is mostly by key and not by point. New points
 join the key's newest chunks while those are short, and again when all that are not full make a full one: so a point
@@ -14,7 +14,6 @@ is rewritten a few times only, and the chunks of a finished run are few.
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,7 +34,7 @@ from rundial.server.store.columns import (
     unpack_labels,
     unpack_texts,
 )
-from rundial.server.store.engine import Engine, StoreError
+from rundial.server.store.engine import Db, Engine, StoreError
 from rundial.server.store.inbox import Column, KeyName, Tail, join_labels, read_tail
 from rundial.server.store.series import KeyFacts, add_facts
 
@@ -129,7 +128,7 @@ class Compactor:
     def _guarded(self, step: Callable[[], T]) -> T | None:
         try:
             return step()
-        except (sqlite3.Error, StoreError) as error:
+        except (self._engine.error, StoreError) as error:
             # A full disk heals; until then everything stays readable in the inbox.
             log.error("compaction waits for the next tick: %s", error)
         except Exception:  # whatever is wrong with one run, the thread must go on for the others
@@ -138,9 +137,10 @@ class Compactor:
 
     def _drain(self, run_id: str) -> None:
         """Passes over one run until its inbox is short; a busy run gives way to the others after a few."""
-        for _ in range(8):
-            if self._stop.is_set() or compact(self._engine, run_id, stop=self._stop) < FULL_POINTS:
-                return
+        with self._engine.claim(f"compact {run_id}") as mine:
+            for _ in range(8 if mine else 0):
+                if self._stop.is_set() or compact(self._engine, run_id, stop=self._stop) < FULL_POINTS:
+                    return
 
     def _tidy(self) -> None:
         """Give back unused pages, but not those that the batches of a busy run are about to use again."""
@@ -178,12 +178,13 @@ def compact(engine: Engine, run_id: str, max_points: int = PASS_POINTS, stop: th
             if stop is not None and stop.is_set():
                 return 0
             swaps = [_prepare(db, run_id, column, row, tail.ids[-1], shared) for row, column in batch]
-            engine.write(lambda writer, swaps=swaps: _swap(writer, run_id, swaps)).result()  # type: ignore[misc]
-    engine.write(lambda writer: _forget(writer, tail.ids)).result()
+            swapped = engine.write(lambda writer, swaps=swaps: _swap(writer, run_id, swaps), run_id=run_id)  # type: ignore[misc]
+            swapped.result()
+    engine.write(lambda writer: _forget(writer, run_id, tail.ids), run_id=run_id).result()
     return sum(len(column.steps) for column in tail.columns.values())
 
 
-def _registry(db: sqlite3.Connection, run_id: str) -> tuple[dict[KeyName, _Known], int]:
+def _registry(db: Db, run_id: str) -> tuple[dict[KeyName, _Known], int]:
     known: dict[KeyName, _Known] = {}
     next_id = 1
     for key_id, name, kind, points, step, ms, number, text, upto in db.execute(
@@ -213,7 +214,7 @@ def _fresh(tail: Tail, known: dict[KeyName, _Known], next_id: int) -> list[tuple
     return fresh
 
 
-def _prepare(db: sqlite3.Connection, run_id: str, column: Column, row: _Known, upto: int, shared: _Shared) -> _Swap:
+def _prepare(db: Db, run_id: str, column: Column, row: _Known, upto: int, shared: _Shared) -> _Swap:
     is_text = row.facts.kind == "text"
     place, count = _joining(db, run_id, row.key_id, len(column.steps), TEXT_CHUNK_POINTS if is_text else CHUNK_POINTS)
     old = _chunks_from(db, run_id, row.key_id, place) if count else []
@@ -252,7 +253,7 @@ def _prepare(db: sqlite3.Connection, run_id: str, column: Column, row: _Known, u
     )
 
 
-def _joining(db: sqlite3.Connection, run_id: str, key_id: int, new: int, most: int) -> tuple[int, int]:
+def _joining(db: Db, run_id: str, key_id: int, new: int, most: int) -> tuple[int, int]:
     """Where the new chunk goes, and how many of the newest chunks go into it."""
     rows = db.execute(
         "SELECT place, points FROM chunks WHERE run_id = ? AND key_id = ? ORDER BY place DESC LIMIT ?",
@@ -283,7 +284,7 @@ def how_many_join(new: int, newest: Sequence[int], most: int) -> int:
     return filling
 
 
-def _chunks_from(db: sqlite3.Connection, run_id: str, key_id: int, place: int) -> list[_Old]:
+def _chunks_from(db: Db, run_id: str, key_id: int, place: int) -> list[_Old]:
     rows = db.execute(
         "SELECT points, labels, steps, times, vals FROM chunks WHERE run_id = ? AND key_id = ? AND place >= ?"
         " ORDER BY place",
@@ -310,7 +311,7 @@ def _join_values(points: list[int], old: list[bytes], new: Floats | list[str]) -
     return pack_floats(np.concatenate([*map(unpack_floats, old, points), new]))
 
 
-def _swap(db: sqlite3.Connection, run_id: str, swaps: list[_Swap]) -> None:
+def _swap(db: Db, run_id: str, swaps: list[_Swap]) -> None:
     for swap in swaps:
         if swap.old:
             gone = db.execute(
@@ -335,6 +336,6 @@ def _swap(db: sqlite3.Connection, run_id: str, swaps: list[_Swap]) -> None:
     )
 
 
-def _forget(db: sqlite3.Connection, ids: list[int]) -> None:
-    # Exactly the rows that were read; never "up to": on an engine with several writers an id below may come later.
-    db.executemany("DELETE FROM inbox WHERE id = ?", [(row_id,) for row_id in ids])
+def _forget(db: Db, run_id: str, ids: list[int]) -> None:
+    # Exactly the rows that were read; never "up to".
+    db.executemany("DELETE FROM inbox WHERE run_id = ? AND id = ?", [(run_id, row_id) for row_id in ids])

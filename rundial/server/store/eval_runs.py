@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import msgspec
 
 from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import invalid
 from rundial.server.store.run_edits import PRESENT
 
@@ -215,9 +214,7 @@ class Evals:
         }
 
 
-def _find(
-    db: sqlite3.Connection, principal: Principal, eval_run_id: str, project: str | None
-) -> tuple[Any, ...] | None:
+def _find(db: Db, principal: Principal, eval_run_id: str, project: str | None) -> tuple[Any, ...] | None:
     """The eval run, if the principal may see it; the newest, should several projects have one of that id."""
     project_id = principal.project_id
     if project is not None:
@@ -225,9 +222,9 @@ def _find(
         if project_id is None:
             return None
     found: tuple[Any, ...] | None = db.execute(
-        f"{EVAL_RUN} WHERE e.eval_run_id = ? AND r.workspace_id = ? AND (? IS NULL OR e.project_id = ?)"
+        f"{EVAL_RUN} WHERE e.eval_run_id = ? AND (? IS NULL OR r.workspace_id = ?) AND (? IS NULL OR e.project_id = ?)"
         " ORDER BY e.started_ms DESC LIMIT 1",
-        (eval_run_id, principal.workspace_id, project_id, project_id),
+        (eval_run_id, *principal.bounds[:2], project_id, project_id),
     ).fetchone()
     return found
 
@@ -244,7 +241,7 @@ def suite_document(row: tuple[Any, ...]) -> Json:
     }
 
 
-def eval_run_document(db: sqlite3.Connection, row: tuple[Any, ...]) -> Json:
+def eval_run_document(db: Db, row: tuple[Any, ...]) -> Json:
     """An eval run from what :data:`EVAL_RUN` selects, with what its results amount to."""
     names = ("evalRunId", "runId", "runName", "status", "suiteId", "suiteName", "dataset", "scorers", "config")
     found = dict(zip(names, row))

@@ -7,13 +7,13 @@ first; what other runs of the project say under the same id joins it, so that wo
 from __future__ import annotations
 
 import re
-import sqlite3
 from math import isfinite
 from typing import Any, NamedTuple
 
 from rundial.events import EvalResult, EvalStart
 from rundial.server.store.accounts import new_id
 from rundial.server.store.admission import MAX_NAME, clean_text, document
+from rundial.server.store.engine import Db
 
 MAX_ID = 128
 MAX_LABEL = 256
@@ -102,9 +102,7 @@ class Result(NamedTuple):
     meta: str
 
 
-def append(
-    db: sqlite3.Connection, run_id: str, stream: str, events: list[tuple[int, EvalStart | EvalResult]], now: int
-) -> None:
+def append(db: Db, run_id: str, stream: str, events: list[tuple[int, EvalStart | EvalResult]], now: int) -> None:
     """Take in the events of one batch, with their sequence numbers, inside the writer's transaction.
 
     Of several results for one example and scorer the one with the latest time counts. Raises ValueError, before
@@ -118,7 +116,7 @@ def append(
     put_results(db, project_id, run_id, results, now)
 
 
-def put_results(db: sqlite3.Connection, project_id: str, run_id: str, results: list[Result], now: int) -> None:
+def put_results(db: Db, project_id: str, run_id: str, results: list[Result], now: int) -> None:
     """Store checked results that ``run_id`` logged, each with the run that its eval run belongs to."""
     owners = {
         eval_run_id: _owner(db, project_id, run_id, eval_run_id, now)
@@ -167,7 +165,7 @@ def checked_result(event: EvalResult) -> Result:
 
 
 def put_suite(
-    db: sqlite3.Connection,
+    db: Db,
     project_id: str,
     name: str,
     suite_id: str | None,
@@ -196,7 +194,7 @@ def put_suite(
     return str(known[0])
 
 
-def _take_start(db: sqlite3.Connection, project_id: str, run_id: str, start: Start, now: int) -> None:
+def _take_start(db: Db, project_id: str, run_id: str, start: Start, now: int) -> None:
     suite_id = put_suite(db, project_id, start.suite, start.suite_id, start.dataset, start.scorers, now)
     db.execute(
         "INSERT INTO eval_runs (project_id, eval_run_id, run_id, suite_id, dataset, scorers, config, started_ms)"
@@ -216,7 +214,7 @@ def _take_start(db: sqlite3.Connection, project_id: str, run_id: str, start: Sta
     )
 
 
-def _owner(db: sqlite3.Connection, project_id: str, run_id: str, eval_run_id: str, now: int) -> str:
+def _owner(db: Db, project_id: str, run_id: str, eval_run_id: str, now: int) -> str:
     """The run an eval run belongs to: this one, when nobody has named it before."""
     db.execute(
         "INSERT INTO eval_runs (project_id, eval_run_id, run_id, dataset, scorers, config, started_ms)"

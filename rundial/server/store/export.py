@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import msgspec
 import numpy as np
 
 from rundial.server.store.columns import Floats, Ints, read_floats, read_ints, unpack_texts
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.inbox import KeyName, Kind, Tail, read_tail
 from rundial.server.store.refusal import Refusal, invalid
 
@@ -91,9 +90,7 @@ class Exports:
         return {"runId": run_id, "rows": rows, "page": {"hasMore": following is not None, "nextCursor": following}}
 
 
-def _keys(
-    db: sqlite3.Connection, run_id: str, names: Sequence[str] | None
-) -> list[tuple[KeyName, tuple[int, int] | None, Tail]]:
+def _keys(db: Db, run_id: str, names: Sequence[str] | None) -> list[tuple[KeyName, tuple[int, int] | None, Tail]]:
     """The wanted keys by name, with id and reach of their chunks where they have any."""
     wanted = None if names is None else frozenset(names)
     tail = read_tail(db, run_id)
@@ -110,7 +107,7 @@ def _keys(
     return [(key, entries[key], tail) for key in chosen]
 
 
-def _load(db: sqlite3.Connection, run_id: str, key: KeyName, entry: tuple[int, int] | None, tail: Tail) -> _Series:
+def _load(db: Db, run_id: str, key: KeyName, entry: tuple[int, int] | None, tail: Tail) -> _Series:
     parts: list[_Part] = []
     if entry is not None:
         for points, steps, times, values in db.execute(

@@ -8,7 +8,6 @@ acknowledged is what is read.
 
 from __future__ import annotations
 
-import sqlite3
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from rundial.events import Metrics
 from rundial.server.store.columns import Floats, Ints, Labels
+from rundial.server.store.engine import Db
 
 Kind = Literal["number", "text"]
 KeyName = tuple[str, Kind]
@@ -109,7 +109,7 @@ class Tail(NamedTuple):
         return column if len(column.steps) else None
 
 
-def read_tail(db: sqlite3.Connection, run_id: str, max_points: int | None = None) -> Tail:
+def read_tail(db: Db, run_id: str, max_points: int | None = None) -> Tail:
     """The rows of a run's inbox, oldest first; with ``max_points`` as many whole rows as hold them, at least one."""
     ids: list[int] = []
     starts: list[int] = []

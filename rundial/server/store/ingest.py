@@ -6,7 +6,6 @@ what lies below, and stops before a hole; so several senders of one stream are h
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -40,7 +39,8 @@ from rundial.server.store.admission import (
     tags_document,
 )
 from rundial.server.store.batch import Bad, Batch, Reader, cut
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
+from rundial.server.store.quota import MAX_RUN_KEYS, fit_keys
 from rundial.server.store.refusal import Refusal as Refusal
 from rundial.server.store.refusal import invalid, not_found
 
@@ -51,6 +51,7 @@ MAX_MARKERS = 10_000
 MAX_REASON = 2_000
 MAX_LONG_TEXT = 100_000
 _MAX_TALLIES = 10_000
+_MAX_RUNS = 100_000
 _APPENDERS: dict[str, Callable[..., None]] = {
     "logs": logs.append,
     "spans": spans.append,
@@ -77,6 +78,8 @@ class Change(NamedTuple):
     run_changed: bool
     kinds: frozenset[str] = frozenset()
     """What else there is more of: ``logs``, ``spans``, ``evals``, ``media``, ``artifacts``, ``dials``."""
+    keys: tuple[str, ...] = ()
+    """Keys with new points that are not among ``metrics``: too many were committed by another process."""
 
 
 class Ingest:
@@ -86,6 +89,7 @@ class Ingest:
         self._engine = engine
         self._publish = publish
         self._reader = Reader()
+        self._runs: dict[str, str] = {}
 
     def submit(
         self, principal: Principal, stream: str, chunks: Sequence[wire.Chunk], page_url: str
@@ -96,7 +100,8 @@ class Ingest:
         """
         changes: list[Change] = []
 
-        def job(db: sqlite3.Connection) -> tuple[int, dict[str, Any]]:
+        def job(db: Db) -> tuple[int, dict[str, Any]]:
+            changes.clear()
             status, body, change = self._apply(db, principal, stream, batches, page_url)
             if change is not None:
                 changes.append(change)
@@ -108,23 +113,46 @@ class Ingest:
             failed: Future[tuple[int, dict[str, Any]]] = Future()
             failed.set_exception(refusal)
             return failed
-        return self._engine.write(job, lambda _: self._publish(changes))
+        return self._engine.write(job, lambda _: self._publish(changes), run_id=self._run_alone(stream, batches))
+
+    def _run_alone(self, stream: str, batches: Sequence[Batch]) -> str | None:
+        """The run of a known stream, unless the records touch more than their run: a first one, or evaluations."""
+        if not self._engine.shared or any(
+            batch.start is not None or any(isinstance(event, (EvalStart, EvalResult)) for _, event in batch.others)
+            for batch in batches
+        ):
+            return None
+        if stream in self._runs:
+            return self._runs[stream]
+        with self._engine.read() as db:
+            return self._run_of(db, stream)
+
+    def _run_of(self, db: Db, stream: str) -> str | None:
+        """The run of a stream, which never changes."""
+        found = self._runs.get(stream)
+        if found is None and (found := run_of_stream(db, stream)) is not None:
+            if len(self._runs) >= _MAX_RUNS:
+                self._runs.clear()
+            self._runs[stream] = found
+        return found
 
     def _apply(
-        self, db: sqlite3.Connection, principal: Principal, stream: str, batches: list[Batch], page_url: str
+        self, db: Db, principal: Principal, stream: str, batches: list[Batch], page_url: str
     ) -> tuple[int, dict[str, Any], Change | None]:
         problem: str | None = None
-        known = _known(db, stream)
+        run_id = self._run_of(db, stream)
+        known = None if run_id is None else _known(db, run_id, stream)
         if known is None:
             if not batches or batches[0].chunk.first != 0:
                 return 409, _reply(stream, 0, 0, 0, []), None
             start = batches[0].start
             if start is None:
                 raise invalid("The first record of a stream must be a RunStart.", "Send the stream from sequence 0.")
-            problem = admit(db, principal, stream, start).problem
-            known = _known(db, stream)
+            admitted = admit(db, principal, stream, start)
+            problem = admitted.problem
+            known = _known(db, admitted.run_id, stream)
         work = _Work(db, stream, known)
-        if work.workspace_id != principal.workspace_id or principal.project_id not in (None, work.project_id):
+        if not principal.sees(work.workspace_id, work.project_id):
             raise not_found(f"Stream {stream}")
         if problem is not None:
             work.refuse(Bad(0, "INVALID_RECORD", f"RunStart: config {problem}"))
@@ -138,7 +166,7 @@ class Ingest:
         body = _reply(stream, work.next, work.accepted, work.duplicate, work.rejected)
         body["commands"] = work.commands()
         if batches and batches[0].chunk.first == 0:
-            body["run"] = _run_reply(db, stream, page_url)
+            body["run"] = _run_reply(db, work.run_id, stream, page_url)
         return status, body, work.change()
 
     def _take(self, work: _Work, batch: Batch) -> None:
@@ -155,7 +183,7 @@ class Ingest:
 class _Work:
     """One request's effect on one stream and its run, gathered and then saved."""
 
-    def __init__(self, db: sqlite3.Connection, stream: str, known: Any) -> None:
+    def __init__(self, db: Db, stream: str, known: Any) -> None:
         self.db = db
         self.stream = stream
         self.now = now_ms()
@@ -223,6 +251,11 @@ class _Work:
         self.rejected.append(bad)
 
     def _take_metrics(self, batch: Batch) -> None:
+        batch, lost = fit_keys(self.db, self.run_id, batch)
+        for _ in range(lost):
+            self.refuse(Bad(batch.chunk.first, "TOO_MANY_KEYS", f"the run has {MAX_RUN_KEYS:,} metrics already"))
+        if not batch.metrics:
+            return
         self.db.execute(
             "INSERT INTO inbox (run_id, records, points, received_ms, data) VALUES (?, ?, ?, ?, ?)",
             (self.run_id, len(batch.metrics), batch.points, self.now, batch.data),
@@ -331,7 +364,10 @@ class _Work:
 
     def _take_ledger(self, event: Ledger) -> None:
         account = {"logged": event.logged, "dropped": event.dropped, "nonFinite": event.non_finite}
-        self.db.execute("UPDATE streams SET ledger = ? WHERE stream = ?", (document(account), self.stream))
+        self.db.execute(
+            "UPDATE streams SET ledger = ? WHERE run_id = ? AND stream = ?",
+            (document(account), self.run_id, self.stream),
+        )
 
     def _take_end(self, event: RunEnd) -> None:
         if event.status == "running":
@@ -374,7 +410,9 @@ class _Work:
             self.run_changed = True
 
     def _is_open(self) -> bool:
-        row = self.db.execute("SELECT ended_ms FROM streams WHERE stream = ?", (self.stream,)).fetchone()
+        row = self.db.execute(
+            "SELECT ended_ms FROM streams WHERE run_id = ? AND stream = ?", (self.run_id, self.stream)
+        ).fetchone()
         return row[0] is None
 
     def save(self) -> None:
@@ -426,10 +464,15 @@ class _Work:
             codes[bad.code] = codes.get(bad.code, 0) + 1
         for column, more in (("rejected", codes), ("dropped", self.dropped), ("non_finite", self.non_finite)):
             if more:
-                text = self.db.execute(f"SELECT {column} FROM streams WHERE stream = ?", (self.stream,)).fetchone()[0]
+                where = (self.run_id, self.stream)
+                text = self.db.execute(
+                    f"SELECT {column} FROM streams WHERE run_id = ? AND stream = ?", where
+                ).fetchone()[0]
                 tally: dict[str, int] = msgspec.json.decode(text)
                 _add(tally, more)
-                self.db.execute(f"UPDATE streams SET {column} = ? WHERE stream = ?", (document(tally), self.stream))
+                self.db.execute(
+                    f"UPDATE streams SET {column} = ? WHERE run_id = ? AND stream = ?", (document(tally), *where)
+                )
 
     def change(self) -> Change | None:
         if not (self.metrics or self.markers or self.run_changed or self.kinds):
@@ -451,14 +494,20 @@ def _add(tally: dict[str, int], more: dict[str, int]) -> None:
         tally[name] = tally.get(name, 0) + count
 
 
-def _known(db: sqlite3.Connection, stream: str) -> Any:
+def run_of_stream(db: Db, stream: str) -> str | None:
+    """The run of a stream; None when it is new. All that clients say of a stream is its id, so this is asked first."""
+    row = db.execute("SELECT run_id FROM streams WHERE stream = ?", (stream,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _known(db: Db, run_id: str, stream: str) -> Any:
     """What is known of the stream and its run, in the order :class:`_Work` takes it; None when it is new."""
     return db.execute(
         "SELECT s.run_id, s.next_seq, s.part, s.status, s.started_ms,"
         " r.workspace_id, r.project_id, r.status, r.last_step, r.markers,"
         " r.primary_name, r.primary_mode, r.best_value, r.best_step, r.last_stage"
-        " FROM streams s JOIN runs r ON r.run_id = s.run_id WHERE s.stream = ?",
-        (stream,),
+        " FROM streams s JOIN runs r ON r.run_id = s.run_id WHERE s.run_id = ? AND s.stream = ?",
+        (run_id, stream),
     ).fetchone()
 
 
@@ -473,14 +522,14 @@ def _reply(stream: str, following: int, accepted: int, duplicate: int, rejected:
     }
 
 
-def _run_reply(db: sqlite3.Connection, stream: str, page_url: str) -> dict[str, Any]:
+def _run_reply(db: Db, run_id: str, stream: str, page_url: str) -> dict[str, Any]:
     row = db.execute(
         "SELECT r.run_id, r.name, r.project_id, w.slug, p.slug, s.base_step, r.config, s.created_run FROM streams s"
         " JOIN runs r ON r.run_id = s.run_id JOIN projects p ON p.project_id = r.project_id"
-        " JOIN workspaces w ON w.workspace_id = r.workspace_id WHERE s.stream = ?",
-        (stream,),
+        " JOIN workspaces w ON w.workspace_id = r.workspace_id WHERE s.run_id = ? AND s.stream = ?",
+        (run_id, stream),
     ).fetchone()
-    run_id, name, project_id, workspace, project, base_step, config, created = row
+    _, name, project_id, workspace, project, base_step, config, created = row
     return {
         "runId": run_id,
         "name": name,

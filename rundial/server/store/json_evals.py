@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -12,9 +11,9 @@ from typing import Any
 import msgspec
 
 from rundial.events import EvalResult, EvalStart, RunStart
-from rundial.server.store.accounts import Principal, new_id, now_ms
+from rundial.server.store.accounts import Principal, new_id, now_ms, within_project
 from rundial.server.store.admission import admit, find_project
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.eval_runs import EVAL_RUN, Json, eval_run_document, suite_document
 from rundial.server.store.evals import append, checked_result, checked_start, put_results, put_suite
 from rundial.server.store.ingest import Change
@@ -33,7 +32,7 @@ class JsonEvals:
     ) -> Future[Json]:
         """Make a suite, or give a known one this dataset and these scorers. The future may raise :class:`Refusal`."""
 
-        def job(db: sqlite3.Connection) -> Json:
+        def job(db: Db) -> Json:
             project_id = _project(db, principal, project)
             start = _checked(checked_start, EvalStart(time.time_ns(), "any", name, dataset, scorers, {}, suite_id))
             known = put_suite(db, project_id, start.suite, start.suite_id, start.dataset, start.scorers, now_ms())
@@ -61,7 +60,8 @@ class JsonEvals:
         """
         changes: list[Change] = []
 
-        def job(db: sqlite3.Connection) -> Json:
+        def job(db: Db) -> Json:
+            changes.clear()
             project_id = _project(db, principal, project)
             suite = db.execute(
                 "SELECT name, dataset, scorers, suite_id FROM eval_suites"
@@ -106,7 +106,8 @@ class JsonEvals:
         """
         changes: list[Change] = []
 
-        def job(db: sqlite3.Connection) -> dict[int, str]:
+        def job(db: Db) -> dict[int, str]:
+            changes.clear()
             project_id = _project(db, principal, project)
             good, refused = [], {}
             for place, event in enumerate(results):
@@ -126,20 +127,19 @@ class JsonEvals:
         return self._engine.write(job, lambda _: self._publish(changes))
 
 
-def _project(db: sqlite3.Connection, principal: Principal, project: str) -> str:
+def _project(db: Db, principal: Principal, project: str) -> str:
     project_id = find_project(db, principal, project)
     if project_id is None:
         raise not_found(f"Project {project[:200]!r}")
     return project_id
 
 
-def _backing_run(
-    db: sqlite3.Connection, principal: Principal, project_id: str, run_id: str, name: str, config: Json
-) -> str:
+def _backing_run(db: Db, principal: Principal, project_id: str, run_id: str, name: str, config: Json) -> str:
     """A run of kind eval for what comes without a stream: made here, or attached to when it is in the project."""
     row = db.execute("SELECT project_id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
     if row is not None and row[0] != project_id:
         raise not_found(f"Run {run_id}")
+    principal = within_project(db, principal, project_id)
     stream = secrets.token_hex(16)
     start = RunStart(
         time.time_ns(),
@@ -154,7 +154,10 @@ def _backing_run(
     )
     admitted = admit(db, principal, stream, start)
     # Nobody beats this stream's heart: left open it would be taken for dead, and the run with it.
-    db.execute("UPDATE streams SET status = 'completed', ended_ms = ? WHERE stream = ?", (now_ms(), stream))
+    db.execute(
+        "UPDATE streams SET status = 'completed', ended_ms = ? WHERE run_id = ? AND stream = ?",
+        (now_ms(), admitted.run_id, stream),
+    )
     return admitted.run_id
 
 

@@ -8,7 +8,6 @@ by its step, a span by its ids.
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -17,10 +16,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rundial.events import Event, RunKind, RunStart
-from rundial.server.store.accounts import Principal, new_id, now_ms
-from rundial.server.store.admission import admit, clean_text, find_project, merge_document
+from rundial.server.store.accounts import Principal, new_id, now_ms, within, within_bounds, within_project
+from rundial.server.store.admission import admit, clean_text, find_project, merge_document, place
 from rundial.server.store.batch import Reader
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.ingest import MAX_REASON, Change, _known, _Work
 from rundial.server.store.refusal import Refusal, invalid, not_found
 from rundial.server.store.run_edits import PRESENT
@@ -91,32 +90,32 @@ class JsonWire:
         self._purged_ms = 0
 
     def target(self, principal: Principal, workspace: str, project: str) -> Json:
-        """The ids behind a workspace and a project, each named by slug, id or name. Raises :class:`Refusal` 404."""
+        """The ids behind a workspace and a project, each named by slug, id or name; see :func:`place`.
+
+        What does not exist is made where the principal may. Raises :class:`Refusal` 404.
+        """
+        with self._engine.read() as db:
+            known = within(db, principal, workspace)
+            project_id = find_project(db, known, project) if known else None
+        if project_id is None:
+            made = self._engine.write(lambda db: place(db, principal, workspace, project))
+            project_id = made.result()[1]
         with self._engine.read() as db:
             row = db.execute(
-                "SELECT slug, name FROM workspaces"
-                " WHERE workspace_id = ? AND (slug = ? OR workspace_id = ? OR name = ?)",
-                (principal.workspace_id, workspace, workspace, workspace),
+                "SELECT w.workspace_id, w.slug, w.name, p.slug, p.name, p.project_id"
+                " FROM projects p JOIN workspaces w ON w.workspace_id = p.workspace_id WHERE p.project_id = ?",
+                (project_id,),
             ).fetchone()
-            if row is None:
-                raise not_found(f"Workspace {workspace[:200]!r}")
-            project_id = _project(db, principal, project)
-            slug, name = db.execute("SELECT slug, name FROM projects WHERE project_id = ?", (project_id,)).fetchone()
-        return {
-            "orgId": principal.workspace_id,
-            "workspaceSlug": row[0],
-            "workspaceName": row[1],
-            "projectSlug": slug,
-            "projectName": name,
-            "projectId": project_id,
-        }
+        return dict(zip(("orgId", "workspaceSlug", "workspaceName", "projectSlug", "projectName", "projectId"), row))
 
-    def start(self, principal: Principal, opening: Opening) -> Future[Json]:
+    def start(self, asking: Principal, opening: Opening) -> Future[Json]:
         """Create a run, attach to it or reopen it. The future may raise :class:`Refusal`: 404, or 409."""
         changes: list[Change] = []
 
-        def job(db: sqlite3.Connection) -> Json:
-            project_id = _project(db, principal, opening.project)
+        def job(db: Db) -> Json:
+            changes.clear()
+            project_id = _project(db, asking, opening.project)
+            principal = within_project(db, asking, project_id)
             run_id = new_id("run") if opening.run_id is None else opening.run_id
             known = db.execute("SELECT project_id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
             if known is not None and known[0] != project_id:
@@ -140,7 +139,7 @@ class JsonWire:
             if admitted.problem is not None:
                 raise invalid(f"The config cannot be taken: {admitted.problem}.", "Send a smaller one.")
             _settle(db, run_id, stream)
-            changes.append(_change(db, principal, run_id))
+            changes.append(_change(db, run_id))
             return _document(db, run_id) | {"created": admitted.created, "lastStep": admitted.base_step}
 
         return self._engine.write(job, lambda _: self._publish(changes))
@@ -154,7 +153,8 @@ class JsonWire:
         """
         changes: list[Change] = []
 
-        def job(db: sqlite3.Connection) -> Json:
+        def job(db: Db) -> Json:
+            changes.clear()
             known = _visible(db, principal, run_id)
             if known not in (*_OPEN, status):
                 raise Refusal(
@@ -171,7 +171,7 @@ class JsonWire:
                     " (SELECT stream FROM json_streams WHERE run_id = ?)",
                     (status, ended, run_id, run_id),
                 )
-                changes.append(_change(db, principal, run_id))
+                changes.append(_change(db, run_id))
             return _document(db, run_id)
 
         return self._engine.write(job, lambda _: self._publish(changes))
@@ -183,7 +183,8 @@ class JsonWire:
         """
         changes: list[Change] = []
 
-        def job(db: sqlite3.Connection) -> Json:
+        def job(db: Db) -> Json:
+            changes.clear()
             status = _visible(db, principal, run_id)
             if status not in _OPEN:
                 raise Refusal(409, "CONFLICT", f"Run {run_id} is {status}.", "Its config stays as it was.")
@@ -192,7 +193,7 @@ class JsonWire:
             except ValueError as error:
                 raise invalid(f"The config cannot be taken: {error}.", "Send a smaller one.") from error
             db.execute("UPDATE runs SET updated_ms = ? WHERE run_id = ?", (now_ms(), run_id))
-            changes.append(_change(db, principal, run_id))
+            changes.append(_change(db, run_id))
             return _document(db, run_id)
 
         return self._engine.write(job, lambda _: self._publish(changes))
@@ -205,7 +206,8 @@ class JsonWire:
         """
         changes: list[Change] = []
 
-        def job(db: sqlite3.Connection) -> dict[int, str]:
+        def job(db: Db) -> dict[int, str]:
+            changes.clear()
             refused: dict[int, str] = {}
             missing: Refusal | None = None
             lost = 0
@@ -223,11 +225,10 @@ class JsonWire:
 
         return self._engine.write(job, lambda _: self._publish(changes))
 
-    def _deliver(
-        self, db: sqlite3.Connection, principal: Principal, delivery: Delivery, changes: list[Change]
-    ) -> dict[int, str]:
+    def _deliver(self, db: Db, principal: Principal, delivery: Delivery, changes: list[Change]) -> dict[int, str]:
         run_id = delivery.run_id
         project_id = _project(db, principal, delivery.project)
+        principal = within_project(db, principal, project_id)
         known = db.execute("SELECT workspace_id, project_id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         if known is not None and known != (principal.workspace_id, project_id):
             raise not_found(f"Run {run_id[:200]!r}")
@@ -235,7 +236,7 @@ class JsonWire:
         records = [record for record in delivery.records if _is_new(db, run_id, record)]
         if not records:
             return {}
-        work = _Work(db, stream, _known(db, stream))
+        work = _Work(db, stream, _known(db, run_id, stream))
         first = work.next
         for chunk in _chunks(stream, first, records):
             work.take(self._reader.read(chunk))
@@ -245,33 +246,32 @@ class JsonWire:
             changes.append(change)
         return {place: bad.reason for bad in work.rejected for place in records[bad.seq - first].places}
 
-    def _forget_lines(self, db: sqlite3.Connection) -> None:
+    def _forget_lines(self, db: Db) -> None:
         now = now_ms()
         if now - self._purged_ms > _PURGE_MILLISECONDS:
             self._purged_ms = now
             db.execute("DELETE FROM json_lines WHERE seen_ms < ?", (now - LINES_MILLISECONDS,))
 
 
-def _project(db: sqlite3.Connection, principal: Principal, project: str) -> str:
+def _project(db: Db, principal: Principal, project: str) -> str:
     project_id = find_project(db, principal, project)
     if project_id is None:
         raise not_found(f"Project {project[:200]!r}")
     return project_id
 
 
-def _visible(db: sqlite3.Connection, principal: Principal, run_id: str) -> str:
+def _visible(db: Db, principal: Principal, run_id: str) -> str:
     """The status of a run the principal may see. Raises :class:`Refusal` 404."""
     row = db.execute(
-        "SELECT r.status FROM runs r WHERE r.run_id = ? AND r.workspace_id = ?"
-        f" AND (? IS NULL OR r.project_id = ?) AND {PRESENT}",
-        (run_id, principal.workspace_id, principal.project_id, principal.project_id),
+        f"SELECT r.status FROM runs r WHERE r.run_id = ? AND {within_bounds('r')} AND {PRESENT}",
+        (run_id, *principal.bounds),
     ).fetchone()
     if row is None:
         raise not_found(f"Run {run_id[:200]!r}")
     return str(row[0])
 
 
-def _stream(db: sqlite3.Connection, principal: Principal, project_id: str, run_id: str) -> str:
+def _stream(db: Db, principal: Principal, project_id: str, run_id: str) -> str:
     """The stream of what comes to the run this way. A new one is a part of the run, which another may lead."""
     row = db.execute(
         "SELECT j.stream FROM json_streams j JOIN streams s ON s.stream = j.stream WHERE j.run_id = ?", (run_id,)
@@ -293,7 +293,7 @@ def _stream(db: sqlite3.Connection, principal: Principal, project_id: str, run_i
     return stream
 
 
-def _settle(db: sqlite3.Connection, run_id: str, stream: str) -> None:
+def _settle(db: Db, run_id: str, stream: str) -> None:
     """From here on the stream is the run's; the one before it has nobody left to end it."""
     db.execute(
         "UPDATE streams SET status = 'completed', ended_ms = ? WHERE run_id = ? AND status IN ('running', 'crashed')"
@@ -310,7 +310,7 @@ def _settle(db: sqlite3.Connection, run_id: str, stream: str) -> None:
     )
 
 
-def _is_new(db: sqlite3.Connection, run_id: str, record: Record) -> bool:
+def _is_new(db: Db, run_id: str, record: Record) -> bool:
     if record.digest is None:
         return True
     return bool(
@@ -344,7 +344,7 @@ def record(event: Event, places: list[int], digest: str | None = None) -> Record
         raise ValueError(str(error)) from error
 
 
-def _document(db: sqlite3.Connection, run_id: str) -> Json:
+def _document(db: Db, run_id: str) -> Json:
     row = db.execute(
         "SELECT project_id, name, kind, status, config, tags, started_ms, finished_ms, updated_ms FROM runs"
         " WHERE run_id = ?",
@@ -356,6 +356,6 @@ def _document(db: sqlite3.Connection, run_id: str) -> Json:
     return found
 
 
-def _change(db: sqlite3.Connection, principal: Principal, run_id: str) -> Change:
-    project_id = db.execute("SELECT project_id FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0]
-    return Change(run_id, project_id, principal.workspace_id, [], [], True)
+def _change(db: Db, run_id: str) -> Change:
+    row = db.execute("SELECT project_id, workspace_id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    return Change(run_id, row[0], row[1], [], [], True)

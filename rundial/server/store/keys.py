@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from rundial.server.store.accounts import SCOPES, Accounts, Principal, insert_key, now_ms
 from rundial.server.store.admission import clean_text, find_project
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import Refusal, invalid, not_found
 
 DEFAULT_SCOPES = ("metrics:write", "project:read", "stream:read")
@@ -65,7 +64,7 @@ class Keys:
         if expires_ms is not None and expires_ms <= now_ms():
             raise invalid("expiresAtMs is past.", "Send Unix milliseconds of a moment to come.")
 
-        def make(db: sqlite3.Connection) -> Json:
+        def make(db: Db) -> Json:
             project_id = _project(db, principal, project)
             if agent_id is not None:
                 _active_agent(db, principal, agent_id)
@@ -120,14 +119,14 @@ class Keys:
             return _document(db.execute(f"{_SELECT} WHERE k.key_id = ?", (key_id,)).fetchone())
 
 
-def _project(db: sqlite3.Connection, principal: Principal, project: str) -> str:
+def _project(db: Db, principal: Principal, project: str) -> str:
     project_id = find_project(db, principal, project)
     if project_id is None:
         raise not_found(f"Project {project[:200]!r}")
     return project_id
 
 
-def _active_agent(db: sqlite3.Connection, principal: Principal, agent_id: str) -> None:
+def _active_agent(db: Db, principal: Principal, agent_id: str) -> None:
     row = db.execute(
         "SELECT revoked_ms FROM agents WHERE workspace_id = ? AND agent_id = ?", (principal.workspace_id, agent_id)
     ).fetchone()

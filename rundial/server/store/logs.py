@@ -8,7 +8,6 @@ comes; the blobs of a block become one when the block is full, so that each line
 from __future__ import annotations
 
 import re
-import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,9 +15,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rundial.events import LEVELS, LogLine
-from rundial.server.store.accounts import Principal
+from rundial.server.store.accounts import Principal, within_project
 from rundial.server.store.admission import MAX_NAME, clean_text, find_project
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import invalid
 
 BLOCK = 1_000
@@ -78,7 +77,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Lines).decode
 
 
-def append(db: sqlite3.Connection, run_id: str, stream: str, events: list[tuple[int, LogLine]], now: int) -> None:
+def append(db: Db, run_id: str, stream: str, events: list[tuple[int, LogLine]], now: int) -> None:
     """Take in the lines of one batch, with their sequence numbers, inside the writer's transaction.
 
     Raises ValueError before anything is written when one of them cannot be taken.
@@ -130,7 +129,7 @@ def _shown(message: str) -> tuple[str, bool]:
     return data[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore"), len(data) > MAX_MESSAGE_BYTES
 
 
-def _insert(db: sqlite3.Connection, run_id: str, place: int, lines: Lines) -> None:
+def _insert(db: Db, run_id: str, place: int, lines: Lines) -> None:
     mask = sum(1 << level for level in set(lines.levels))
     db.execute(
         "INSERT INTO log_blobs (run_id, place, lines, first_ms, last_ms, levels, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -146,7 +145,7 @@ def _insert(db: sqlite3.Connection, run_id: str, place: int, lines: Lines) -> No
     )
 
 
-def _join(db: sqlite3.Connection, run_id: str, place: int) -> None:
+def _join(db: Db, run_id: str, place: int) -> None:
     """Make one blob of those of the full block that begins at ``place``."""
     parts = [
         _unpack(data)
@@ -212,7 +211,7 @@ class Logs:
         """Whether the run is in the project, named by its id or slug."""
         with self._engine.read() as db:
             row = db.execute("SELECT project_id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-            return row is not None and find_project(db, principal, project) == row[0]
+            return row is not None and find_project(db, within_project(db, principal, row[0]), project) == row[0]
 
     def lines(self, run_id: str, wanted: Wanted, *, order: str, cursor: str | None, limit: int) -> Page:
         """At most ``limit`` lines by their number, fewer when many had to be looked at for them.
@@ -258,7 +257,7 @@ def _number(cursor: str | None) -> int | None:
     raise invalid("The cursor is not one of this server.", "Begin again without a cursor.")
 
 
-def _tail(db: sqlite3.Connection, run_id: str) -> int:
+def _tail(db: Db, run_id: str) -> int:
     """The number that the next line will have."""
     row = db.execute(
         "SELECT place + lines FROM log_blobs WHERE run_id = ? ORDER BY place DESC LIMIT 1", (run_id,)
@@ -266,9 +265,7 @@ def _tail(db: sqlite3.Connection, run_id: str) -> int:
     return row[0] if row else 1
 
 
-def _blobs(
-    db: sqlite3.Connection, run_id: str, wanted: Wanted, start: int | None, ascending: bool
-) -> Iterator[tuple[int, Lines]]:
+def _blobs(db: Db, run_id: str, wanted: Wanted, start: int | None, ascending: bool) -> Iterator[tuple[int, Lines]]:
     """The blobs that may hold wanted lines, in order, from the one with line ``start`` on."""
     where: list[str] = ["run_id = ?", "levels >= ?"]
     values: list[str | int] = [run_id, 1 << _NUMBERS[wanted.min_level]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +10,7 @@ import msgspec
 
 from rundial.server.store.accounts import Principal, new_id, now_ms
 from rundial.server.store.admission import document
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.manifest import MediaEntry, Sha256, checked_media
 from rundial.server.store.refusal import Refusal, invalid, not_found
 from rundial.server.store.runs import _cursor as cursor_of
@@ -127,7 +126,7 @@ class Media:
         """
         entries = [(item, checked_media(_entry(item))) for item in items]
 
-        def note(db: sqlite3.Connection) -> Run:
+        def note(db: Db) -> Run:
             run = known_run(db, principal, run_id, project)
             for item, entry in entries:
                 _put(db, run, new_id("med"), entry, now_ms(), *_artifact_file(db, run, item))
@@ -137,7 +136,7 @@ class Media:
         return len(entries)
 
 
-def put_uploaded(db: sqlite3.Connection, run: Run, media_id: str, entry: MediaEntry, time_ms: int | None) -> Json:
+def put_uploaded(db: Db, run: Run, media_id: str, entry: MediaEntry, time_ms: int | None) -> Json:
     """The one file that was uploaded under ``media_id`` becomes an item of the run; its document."""
     sha256, size, content_type = db.execute(
         "SELECT sha256, size_bytes, content_type FROM artifact_files WHERE project_id = ? AND artifact_id = ?",
@@ -151,7 +150,7 @@ def put_uploaded(db: sqlite3.Connection, run: Run, media_id: str, entry: MediaEn
 
 
 def _put(
-    db: sqlite3.Connection,
+    db: Db,
     run: Run,
     media_id: str,
     entry: MediaEntry,
@@ -208,7 +207,7 @@ def _entry(item: ArtifactItem) -> MediaEntry:
         raise invalid(f"The item cannot be understood: {error}.", "docs/http.md shows its fields.") from error
 
 
-def _artifact_file(db: sqlite3.Connection, run: Run, item: ArtifactItem) -> tuple[str, int, str | None]:
+def _artifact_file(db: Db, run: Run, item: ArtifactItem) -> tuple[str, int, str | None]:
     row: tuple[str, int, str | None] | None = db.execute(
         "SELECT f.sha256, f.size_bytes, f.content_type FROM artifacts a JOIN artifact_files f"
         " ON f.project_id = a.project_id AND f.artifact_id = a.artifact_id"
@@ -225,7 +224,7 @@ def _artifact_file(db: sqlite3.Connection, run: Run, item: ArtifactItem) -> tupl
     return row
 
 
-def _keys(db: sqlite3.Connection, run_id: str) -> list[Json]:
+def _keys(db: Db, run_id: str) -> list[Json]:
     rows = db.execute(
         "SELECT media_key, media_type, count(*), min(step), max(step) FROM media WHERE run_id = ?"
         " GROUP BY media_key, media_type ORDER BY media_key, media_type LIMIT ?",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from itertools import groupby
 from typing import NamedTuple
 
 from rundial.server.store.accounts import now_ms
 from rundial.server.store.blobs import Blobs
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.run_edits import purge_deleted
 from rundial.server.store.versions import drop_files
 
@@ -103,7 +102,7 @@ class Purge:
             return db.execute("SELECT 1 FROM blobs WHERE sha256 = ? LIMIT 1", (digest,)).fetchone() is not None
 
 
-def _forget(db: sqlite3.Connection, old: _Old) -> None:
+def _forget(db: Db, old: _Old) -> None:
     gone = db.execute(
         "DELETE FROM uploads WHERE run_id = ? AND upload_id = ? AND (result IS NOT NULL) = ?",
         (old.run_id, old.upload_id, bool(old.finished)),
@@ -115,7 +114,7 @@ def _forget(db: sqlite3.Connection, old: _Old) -> None:
         drop_files(db, old.project_id, old.artifact_id)
 
 
-def _drop(db: sqlite3.Connection, digests: list[str]) -> list[str]:
+def _drop(db: Db, digests: list[str]) -> list[str]:
     """Forget those of the blobs that are still unreferenced, and say which."""
     dropped = []
     for digest in digests:

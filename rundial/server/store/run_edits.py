@@ -7,16 +7,15 @@ is there again, so that nothing a job still sends is lost in silence. What stays
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import msgspec
 
-from rundial.server.store.accounts import Principal, now_ms
+from rundial.server.store.accounts import Principal, now_ms, within_bounds
 from rundial.server.store.admission import MAX_NAME, MAX_NOTES, clean_text, tags_document
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.ingest import Change
 from rundial.server.store.refusal import Refusal, invalid, not_found
 
@@ -85,7 +84,7 @@ class RunEdits:
             _COLUMNS[name]: clean_text(text, MAX_NOTES if name == "notes" else MAX_NAME) for name, text in texts.items()
         }
 
-        def job(db: sqlite3.Connection) -> list[_Run]:
+        def job(db: Db) -> list[_Run]:
             runs = _visible(db, principal, run_ids)
             for run in runs:
                 old = tags if tags is not None else msgspec.json.decode(run.tags)
@@ -106,7 +105,7 @@ class RunEdits:
         The future also raises :class:`Refusal` 409 when any of them is running.
         """
 
-        def job(db: sqlite3.Connection) -> list[_Run]:
+        def job(db: Db) -> list[_Run]:
             runs = _visible(db, principal, run_ids)
             if running := [run.run_id for run in runs if run.status == "running"]:
                 raise Refusal(
@@ -125,17 +124,18 @@ class RunEdits:
     def restore(self, principal: Principal, run_ids: Sequence[str]) -> Future[int]:
         """Take back a deletion."""
 
-        def job(db: sqlite3.Connection) -> list[_Run]:
+        def job(db: Db) -> list[_Run]:
             runs = _visible(db, principal, run_ids, deleted=True)
             db.executemany("UPDATE runs SET deleted_ms = NULL WHERE run_id = ?", [(run.run_id,) for run in runs])
             return runs
 
         return self._apply(job, lambda run: Change(*run[:3], [], [], True))
 
-    def _apply(self, job: Callable[[sqlite3.Connection], list[_Run]], change: Callable[[_Run], Change]) -> Future[int]:
+    def _apply(self, job: Callable[[Db], list[_Run]], change: Callable[[_Run], Change]) -> Future[int]:
         changes: list[Change] = []
 
-        def work(db: sqlite3.Connection) -> int:
+        def work(db: Db) -> int:
+            changes.clear()
             runs = job(db)
             changes.extend(map(change, runs))
             return len(runs)
@@ -156,24 +156,22 @@ def purge_deleted(engine: Engine, now: int) -> int:
     return len(rows)
 
 
-def _remove(db: sqlite3.Connection, run_id: str) -> None:
+def _remove(db: Db, run_id: str) -> None:
     if db.execute(f"SELECT 1 FROM runs r WHERE r.run_id = ? AND {PRESENT}", (run_id,)).fetchone():
         return  # went on, or was restored, at the last moment
     for table in _RUN_TABLES:
         db.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))
 
 
-def _visible(
-    db: sqlite3.Connection, principal: Principal, run_ids: Sequence[str], *, deleted: bool = False
-) -> list[_Run]:
+def _visible(db: Db, principal: Principal, run_ids: Sequence[str], *, deleted: bool = False) -> list[_Run]:
     """The runs in the order given, each once. With ``deleted``, those that were deleted too."""
     runs: list[_Run] = []
     for run_id in dict.fromkeys(run_ids):
         row = db.execute(
             "SELECT r.run_id, r.project_id, r.workspace_id, r.status, r.tags FROM runs r"
-            " WHERE r.run_id = ? AND r.workspace_id = ? AND (? IS NULL OR r.project_id = ?)"
+            f" WHERE r.run_id = ? AND {within_bounds('r')}"
             f" AND {'1 = 1' if deleted else PRESENT}",
-            (run_id, principal.workspace_id, principal.project_id, principal.project_id),
+            (run_id, *principal.bounds),
         ).fetchone()
         if row is None:
             raise not_found(f"Run {run_id[:200]!r}")

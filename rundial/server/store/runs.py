@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from rundial.events import SYSTEM_PREFIX
-from rundial.server.store.accounts import Principal
+from rundial.server.store.accounts import Principal, within_bounds
 from rundial.server.store.admission import find_project
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import invalid
 from rundial.server.store.run_edits import PRESENT
 from rundial.server.store.series import key_facts
@@ -41,7 +40,7 @@ _RUN = (
     " r.primary_name, r.primary_mode, r.best_value, r.best_step"
     " FROM runs r JOIN projects p ON p.project_id = r.project_id JOIN workspaces w ON w.workspace_id = r.workspace_id"
 )
-_VISIBLE = f"r.workspace_id = ? AND (? IS NULL OR r.project_id = ?) AND {PRESENT}"
+_VISIBLE = f"{within_bounds('r')} AND {PRESENT}"
 
 
 class Runs:
@@ -51,16 +50,18 @@ class Runs:
         self._engine = engine
 
     def workspaces(self, principal: Principal, *, limit: int, cursor: str | None) -> _Page:
-        """The workspaces the principal may see: a key belongs to one."""
+        """The workspaces the principal may see, by slug: that of his key, or all of them."""
         after = _position(cursor, 1)
-        if limit < 1 or after is not None:
-            return [], None
+        workspace_id = principal.bounds[0]
         with self._engine.read() as db:
-            row = db.execute(
-                "SELECT workspace_id, slug, name FROM workspaces WHERE workspace_id = ?", (principal.workspace_id,)
-            ).fetchone()
+            rows = db.execute(
+                "SELECT workspace_id, slug, name FROM workspaces WHERE (? IS NULL OR workspace_id = ?) AND slug > ?"
+                " ORDER BY slug LIMIT ?",
+                (workspace_id, workspace_id, after[0] if after else "", limit + 1),
+            ).fetchall()
         role = "owner" if principal.may("admin") else "member" if principal.may("metrics:write") else "viewer"
-        return [{"workspaceId": row[0], "workspaceSlug": row[1], "name": row[2], "role": role}] if row else [], None
+        found = [{"workspaceId": row[0], "workspaceSlug": row[1], "name": row[2], "role": role} for row in rows[:limit]]
+        return found, _cursor([rows[limit - 1][1]]) if len(rows) > limit else None
 
     def projects(self, principal: Principal, workspace: str, *, limit: int, cursor: str | None) -> _Page | None:
         """Projects by slug; None when the workspace is not visible."""
@@ -75,7 +76,10 @@ class Runs:
                 f" FROM projects p LEFT JOIN runs r ON r.project_id = p.project_id AND {PRESENT}"
                 " WHERE p.workspace_id = ? AND (? IS NULL OR p.project_id = ?) AND p.slug > ?"
                 " GROUP BY p.project_id, p.slug, p.name, p.created_ms ORDER BY p.slug LIMIT ?",
-                (*_scope(principal), after[0] if after else "", limit + 1),
+                (
+                    *(principal.workspace_id, principal.project_id, principal.project_id),
+                    *(after[0] if after else "", limit + 1),
+                ),
             ).fetchall()
         names = ("projectId", "projectSlug", "name", "runCount", "runningCount", "updatedAtMs")
         documents = [dict(zip(names, row)) for row in rows[:limit]]
@@ -156,24 +160,22 @@ class Runs:
         with self._engine.read() as db:
             return all(
                 db.execute(
-                    f"SELECT 1 FROM runs r WHERE r.run_id = ? AND {_VISIBLE}", (run_id, *_scope(principal))
+                    f"SELECT 1 FROM runs r WHERE r.run_id = ? AND {_VISIBLE}", (run_id, *principal.bounds)
                 ).fetchone()
                 for run_id in dict.fromkeys(run_ids)
             )
 
     def markers(self, principal: Principal, run_id: str) -> list[Json] | None:
-        """The run's markers, oldest first, at most 10,000."""
+        """The run's markers, oldest first, with one where each later attempt begins."""
+        found = self.markers_of(principal, [run_id], MAX_MARKERS)
+        return None if found is None else found[run_id]
+
+    def markers_of(self, principal: Principal, run_ids: Sequence[str], limit: int) -> dict[str, list[Json]] | None:
+        """The same of many runs, of each the newest ``limit``."""
+        if not self.visible(principal, run_ids):
+            return None
         with self._engine.read() as db:
-            if not self.visible(principal, [run_id]):
-                return None
-            rows = db.execute(
-                "SELECT time_ms, kind, name, step, attrs FROM markers WHERE run_id = ? ORDER BY time_ms, place LIMIT ?",
-                (run_id, MAX_MARKERS),
-            ).fetchall()
-        return [
-            {"timeMs": ms, "kind": kind, "name": name, "step": step, "attrs": msgspec.json.decode(attrs)}
-            for ms, kind, name, step, attrs in rows
-        ]
+            return {run_id: _markers(db, run_id, limit) for run_id in run_ids}
 
     def project_of(self, principal: Principal, project: str) -> str | None:
         """The id of a project, from its id or slug."""
@@ -181,22 +183,41 @@ class Runs:
             return find_project(db, principal, project)
 
 
-def _scope(principal: Principal) -> tuple[str, str | None, str | None]:
-    return principal.workspace_id, principal.project_id, principal.project_id
+def _markers(db: Db, run_id: str, limit: int) -> list[Json]:
+    rows = db.execute(
+        "SELECT time_ms, kind, name, step, attrs FROM markers WHERE run_id = ?"
+        " ORDER BY time_ms DESC, place DESC LIMIT ?",
+        (run_id, limit),
+    ).fetchall()
+    found = [
+        {"timeMs": ms, "kind": kind, "name": name, "step": step, "attrs": msgspec.json.decode(attrs)}
+        for ms, kind, name, step, attrs in reversed(rows)
+    ]
+    # Whoever continues a run has no marker of its own: the attempt says when, and from which step on.
+    attempts = db.execute(
+        "SELECT started_ms, base_step FROM streams WHERE run_id = ? AND part = 0 AND rank = 0"
+        " ORDER BY started_ms, stream",
+        (run_id,),
+    ).fetchall()
+    resumes = [
+        {"timeMs": ms, "kind": "resume", "name": f"attempt {number}", "step": step, "attrs": {}}
+        for number, (ms, step) in enumerate(attempts[1:], 2)
+    ]
+    return sorted(found + resumes, key=lambda marker: marker["timeMs"]) if resumes else found
 
 
 def _is_own(principal: Principal, workspace: str) -> bool:
     return workspace in (principal.workspace_slug, principal.workspace_id)
 
 
-def _visible_row(db: sqlite3.Connection, principal: Principal, run_id: str) -> tuple[Any, ...] | None:
+def _visible_row(db: Db, principal: Principal, run_id: str) -> tuple[Any, ...] | None:
     row: tuple[Any, ...] | None = db.execute(
-        f"{_RUN} WHERE r.run_id = ? AND {_VISIBLE}", (run_id, *_scope(principal))
+        f"{_RUN} WHERE r.run_id = ? AND {_VISIBLE}", (run_id, *principal.bounds)
     ).fetchone()
     return row
 
 
-def _document(db: sqlite3.Connection, row: tuple[Any, ...]) -> Json:
+def _document(db: Db, row: tuple[Any, ...]) -> Json:
     names = (
         "runId",
         "runName",
@@ -238,7 +259,7 @@ def _document(db: sqlite3.Connection, row: tuple[Any, ...]) -> Json:
     return document
 
 
-def _attempts(db: sqlite3.Connection, run_id: str) -> tuple[list[Json], dict[str, int]]:
+def _attempts(db: Db, run_id: str) -> tuple[list[Json], dict[str, int]]:
     attempts: list[Json] = []
     non_finite: dict[str, int] = {}
     for row in db.execute(

@@ -6,8 +6,8 @@ begins with ``run_id``, so that it can be spread over machines by run. Times are
 
 from __future__ import annotations
 
-import sqlite3
 import time
+from collections.abc import Mapping
 
 from rundial.server.store import (
     agents,
@@ -22,7 +22,7 @@ from rundial.server.store import (
     spans,
     users,
 )
-from rundial.server.store.engine import COLUMN_TYPES, Engine, StoreError
+from rundial.server.store.engine import Db, Engine, StoreError
 
 _FIRST = """
 CREATE TABLE settings (
@@ -149,7 +149,7 @@ CREATE TABLE inbox (
     records BIGINT NOT NULL,
     points BIGINT NOT NULL,
     received_ms BIGINT NOT NULL,
-    data {bytes} NOT NULL
+    data {bytes} NOT NULL{inbox_key}
 );
 CREATE INDEX inbox_by_run ON inbox (run_id, id, points, received_ms);
 CREATE TABLE metric_keys (
@@ -181,6 +181,14 @@ CREATE TABLE chunks (
 );
 """
 
+# Keys that do not begin with the run would keep a table from being spread over machines by run. The ids are random.
+_SPREAD = """
+DROP INDEX streams_by_id;
+CREATE INDEX streams_by_id ON streams (stream);
+DROP INDEX uploads_by_id;
+CREATE INDEX uploads_by_id ON uploads (upload_id);
+"""
+
 MIGRATIONS = (
     _FIRST,
     logs.TABLES,
@@ -192,29 +200,37 @@ MIGRATIONS = (
     commands.TABLES,
     users.TABLES + agents.TABLES + audit.TABLES,
     json_wire.TABLES,
+    commands.ROLES,
+    _SPREAD,
 )
 
 
 def migrate(engine: Engine) -> None:
     """Bring the database up to this version's tables, each migration in a transaction of its own.
 
+    Of several processes that open a database at once each waits for the others and then finds the work done.
     Raises :class:`StoreError` when the database was written by a newer version.
     """
     done = engine.write(_version).result()
     if done > len(MIGRATIONS):
-        raise StoreError("the data folder was written by a newer version of rundial. Install that version, or newer.")
+        raise StoreError(
+            f"the database was written by a newer version of rundial: it is at schema {done}, this version knows"
+            f" {len(MIGRATIONS)}. Install that version, or newer."
+        )
     for number in range(done + 1, len(MIGRATIONS) + 1):
-        engine.write(lambda db, number=number: _apply(db, number)).result()  # type: ignore[misc]
+        engine.write(lambda db, number=number: _apply(db, number, engine.types)).result()  # type: ignore[misc]
 
 
-def _version(db: sqlite3.Connection) -> int:
+def _version(db: Db) -> int:
     db.execute("CREATE TABLE IF NOT EXISTS migrations (number BIGINT PRIMARY KEY, applied_ms BIGINT NOT NULL)")
     row = db.execute("SELECT max(number) FROM migrations").fetchone()
     return row[0] or 0
 
 
-def _apply(db: sqlite3.Connection, number: int) -> None:
-    for statement in MIGRATIONS[number - 1].format(**COLUMN_TYPES).split(";"):
+def _apply(db: Db, number: int, types: Mapping[str, str]) -> None:
+    if db.execute("SELECT 1 FROM migrations WHERE number = ?", (number,)).fetchone() is not None:
+        return  # another process was quicker
+    for statement in MIGRATIONS[number - 1].format(**types).split(";"):
         if statement.strip():
             db.execute(statement)
     db.execute("INSERT INTO migrations VALUES (?, ?)", (number, time.time_ns() // 1_000_000))

@@ -7,7 +7,6 @@ arrival wins its step.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rundial.server.store.columns import Floats, Ints, read_floats, read_ints, unpack_texts
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine, Rows
 from rundial.server.store.inbox import Column, KeyName, Kind, Tail, read_tail
 
 Window = tuple[float | None, float | None]
@@ -106,47 +105,86 @@ class Series:
         buckets: int,
         start: float | None,
         end: float | None,
+        over: str | None = None,
+        log: bool = False,
     ) -> list[Buckets]:
         """Every number series of the runs in at most ``buckets`` buckets between ``start`` and ``end``.
 
         Args:
-            x: ``step``, ``relative`` (seconds since the run began) or ``wall`` (Unix seconds); also the unit of
-                ``start`` and ``end``, which are both included; None means where the series begins or ends.
+            x: ``step``, ``relative`` (seconds since the run began), ``wall`` (Unix seconds) or ``metric`` (the values
+                of the key ``over``); also the unit of ``start`` and ``end``, which are both included; None means
+                where the series begins or ends.
+            log: buckets of equal width in the logarithm of x; what is not positive is left out.
         """
         answer: list[Buckets] = []
         for run_id in run_ids:
             with self._engine.read() as db:
                 row = db.execute("SELECT started_ms FROM runs WHERE run_id = ?", (run_id,)).fetchone()
                 zero_ms = row[0] if row and x == "relative" else 0
+                axis = _numbers(db, run_id, over or "") if x == "metric" else None
+                if x == "metric" and axis is None:
+                    continue
                 window = (start, end) if x == "step" else (None, None)
-                for name, points in _load(db, run_id, keys, window, times=x != "step"):
-                    if not isinstance(points.values, list):
+                for name, points in _load(db, run_id, keys, window, times=x in ("relative", "wall")):
+                    if isinstance(points.values, list):
+                        continue
+                    values = points.values
+                    if axis is not None:
+                        position, values = as_of(*axis, points.steps, values)
+                    else:
                         position = points.steps.astype(np.float64) if x == "step" else (points.times - zero_ms) / 1000
-                        answer.append(Buckets(run_id, name, *summarise(position, points.values, buckets, start, end)))
+                    summary = summarise(position, values, buckets, start, end, log=log, merge=x == "metric")
+                    answer.append(Buckets(run_id, name, *summary))
         return answer
 
 
+def as_of(axis_steps: Ints, axis: Floats, steps: Ints, values: Floats) -> tuple[Floats, Floats]:
+    """What ``axis`` was when each value was logged: its newest value up to that step, and the values.
+
+    All are one-dimensional, steps ascending; values before the first of ``axis`` are left out.
+    """
+    at = np.searchsorted(axis_steps, steps, "right") - 1
+    known = at >= 0
+    return axis[at[known]], values[known]
+
+
 def summarise(
-    x: Floats, values: Floats, buckets: int, start: float | None, end: float | None
+    x: Floats,
+    values: Floats,
+    buckets: int,
+    start: float | None,
+    end: float | None,
+    *,
+    log: bool = False,
+    merge: bool = False,
 ) -> tuple[int, Floats, Floats, Floats, Floats, Floats]:
     """Count, x, min, max, mean and last of each bucket that is not empty; the points themselves if they are few.
 
-    The buckets divide ``start`` to ``end``, or the series' own range, evenly; a bucket's x is that of its last point.
+    The buckets divide ``start`` to ``end``, or the series' own range, evenly (with ``log`` its logarithm); a bucket's x
+    is that of its last point. ``merge`` makes one bucket of all points at the same x, such as those of one epoch.
     """
     if len(x) > 1 and (x[1:] < x[:-1]).any():
         order = np.argsort(x, kind="stable")
         x, values = x[order], values[order]
     low = 0 if start is None else int(np.searchsorted(x, start, "left"))
+    if log:
+        low = max(low, int(np.searchsorted(x, 0, "right")))
     high = len(x) if end is None else int(np.searchsorted(x, end, "right"))
     x, values = x[low:high], values[low:high]
-    if len(x) <= buckets:
+    if merge and len(x):
+        begins = np.append(0, np.flatnonzero(x[1:] != x[:-1]) + 1)
+    else:
+        begins = np.arange(len(x) if len(x) <= buckets else 0)
+    if len(begins) == len(x) and len(x) <= buckets:
         return len(x), x, values, values, values, values
-    first = x[0] if start is None else max(start, -_MOST)
-    last = x[-1] if end is None else min(end, _MOST)
-    edges = np.linspace(first, last, buckets + 1)[:-1]
-    begins = np.searchsorted(x, edges, "left")
-    # They ascend already; np.unique would import numpy.ma at the first read, which takes longer than the read.
-    begins = begins[(np.diff(begins, prepend=-1) > 0) & (begins < len(x))]
+    if not 0 < len(begins) <= buckets:
+        first = x[0] if start is None or (log and start <= 0) else max(start, -_MOST)
+        last = x[-1] if end is None else min(end, _MOST)
+        edges = (np.geomspace if log else np.linspace)(first, last, buckets + 1)[:-1]
+        begins = np.searchsorted(x, edges, "left")
+        begins[0] = 0  # of a logarithm and back the first edge may come out a little above the first x
+        # They ascend already; np.unique would import numpy.ma at the first read, which takes longer than the read.
+        begins = begins[(np.diff(begins, prepend=-1) > 0) & (begins < len(x))]
     ends = np.append(begins[1:], len(x)) - 1
     return (
         len(x),
@@ -177,7 +215,7 @@ def latest_by_step(steps: Ints) -> npt.NDArray[np.intp] | None:
     return latest
 
 
-def key_facts(db: sqlite3.Connection, run_id: str, limit: int) -> list[KeyFacts]:
+def key_facts(db: Db, run_id: str, limit: int) -> list[KeyFacts]:
     """The run's keys by name, ``limit`` at most, chunks and inbox taken together. Call inside a read snapshot."""
     tail = read_tail(db, run_id)
     facts: dict[KeyName, KeyFacts] = {}
@@ -216,7 +254,7 @@ def add_facts(known: KeyFacts | None, column: Column | None, key: KeyName | None
     return KeyFacts(known.name, known.kind, points, step, ms, value)
 
 
-def registered(db: sqlite3.Connection, run_id: str, names: Iterable[str]) -> Iterator[_Entry]:
+def registered(db: Db, run_id: str, names: Iterable[str]) -> Iterator[_Entry]:
     """Those of the keys that have an id, which is what their chunks are stored under."""
     wanted = list(dict.fromkeys(names))
     for at in range(0, len(wanted), _SQL_LIST):
@@ -228,8 +266,15 @@ def registered(db: sqlite3.Connection, run_id: str, names: Iterable[str]) -> Ite
         yield from (_Entry(*row) for row in rows.fetchall())
 
 
+def _numbers(db: Db, run_id: str, key: str) -> tuple[Ints, Floats] | None:
+    for _, points in _load(db, run_id, [key], times=False):
+        if not isinstance(points.values, list):
+            return points.steps, points.values
+    return None
+
+
 def _load(
-    db: sqlite3.Connection,
+    db: Db,
     run_id: str,
     keys: Sequence[str],
     window: Window = (None, None),
@@ -246,7 +291,7 @@ def _load(
 
 
 def _points(
-    db: sqlite3.Connection,
+    db: Db,
     run_id: str,
     key: KeyName,
     entry: _Entry | None,
@@ -285,12 +330,12 @@ _IN_WINDOW = " FROM chunks WHERE run_id = ? AND key_id = ? AND max_step >= ? AND
 """One without a step in the window cannot change the latest value of a step in it."""
 
 
-def _stored(db: sqlite3.Connection, run_id: str, key_id: int, window: Window) -> int:
+def _stored(db: Db, run_id: str, key_id: int, window: Window) -> int:
     found = db.execute("SELECT sum(points)" + _IN_WINDOW, (run_id, key_id, *_bounds(window))).fetchone()
     return found[0] or 0
 
 
-def _chunks(db: sqlite3.Connection, run_id: str, entry: _Entry, window: Window, want_times: bool) -> sqlite3.Cursor:
+def _chunks(db: Db, run_id: str, entry: _Entry, window: Window, want_times: bool) -> Rows:
     """Chunks in order of arrival."""
     times = "times" if want_times else "NULL"
     return db.execute(

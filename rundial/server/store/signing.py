@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-import sqlite3
 from urllib.parse import parse_qsl, urlencode
 
 from rundial.server.store.accounts import now_ms
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import Refusal
 
 _LONGEST = 8192
@@ -60,7 +59,7 @@ def signing_secret(engine: Engine) -> bytes:
     return bytes.fromhex(engine.write(_secret).result())
 
 
-def _secret(db: sqlite3.Connection) -> str:
+def _secret(db: Db) -> str:
     db.execute(
         "INSERT INTO settings (name, value) VALUES ('signing_secret', ?) ON CONFLICT (name) DO NOTHING",
         (secrets.token_hex(32),),

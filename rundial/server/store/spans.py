@@ -7,7 +7,6 @@ the one before; then its trace is added up anew.
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import msgspec
 
 from rundial.events import SPAN_KINDS, Span
 from rundial.server.store.admission import clean_text, document
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import invalid
 
 MAX_SPANS = 10_000
@@ -116,7 +115,7 @@ class _Sum(NamedTuple):
     cost_usd: float
 
 
-def append(db: sqlite3.Connection, run_id: str, stream: str, events: list[tuple[int, Span]], now: int) -> None:
+def append(db: Db, run_id: str, stream: str, events: list[tuple[int, Span]], now: int) -> None:
     """Take in the events of one batch, with their sequence numbers, inside the writer's transaction.
 
     Raises ValueError, before anything is written, when one of them is no span.
@@ -183,14 +182,14 @@ def _event(name: str, time_ns: int, attrs: dict[str, Any]) -> dict[str, Any]:
     return {"name": clean_text(name, MAX_NAME), "timeNs": str(time_ns), "attrs": attrs}
 
 
-def _known_sum(db: sqlite3.Connection, run_id: str, trace: str) -> _Sum | None:
+def _known_sum(db: Db, run_id: str, trace: str) -> _Sum | None:
     row = db.execute(
         f"SELECT {', '.join(_Sum._fields)} FROM traces WHERE run_id = ? AND trace_id = ?", (run_id, trace)
     ).fetchone()
     return _Sum(*row) if row else None
 
 
-def _any_known(db: sqlite3.Connection, run_id: str, rows: list[_Row]) -> bool:
+def _any_known(db: Db, run_id: str, rows: list[_Row]) -> bool:
     """Whether one of these spans, all of one trace, is there already."""
     return any(
         db.execute(
@@ -200,7 +199,7 @@ def _any_known(db: sqlite3.Connection, run_id: str, rows: list[_Row]) -> bool:
     )
 
 
-def _add_up_anew(db: sqlite3.Connection, run_id: str, trace: str) -> _Sum:
+def _add_up_anew(db: Db, run_id: str, trace: str) -> _Sum:
     rows = db.execute(f"SELECT {_COLUMNS} FROM spans WHERE run_id = ? AND trace_id = ?", (run_id, trace))
     return _added(None, map(_Row._make, rows))
 

@@ -7,7 +7,6 @@ is remembered, and an upload that was interrupted anywhere goes on from there.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import msgspec
 
 from rundial.server.store.accounts import Principal, new_id, now_ms
 from rundial.server.store.blobs import Blobs, Receiver
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.manifest import Initiation, checked, digest, part_bytes, part_count
 from rundial.server.store.media import put_uploaded
 from rundial.server.store.refusal import Refusal, invalid, not_found
@@ -153,7 +152,7 @@ class Uploads:
         Raises :class:`Refusal`: 404 when the upload is not visible, 409 when something is missing or is not what was
         announced, which then has to be uploaded again.
         """
-        with self._finalizing[hash(upload_id) % len(self._finalizing)]:
+        with self._finalizing[hash(upload_id) % len(self._finalizing)], self._engine.hold(f"upload {upload_id}"):
             with self._engine.read() as db:
                 known_run(db, principal, run_id, project)
                 upload = _upload(db, "run_id = ? AND upload_id = ? AND artifact_id = ?", run_id, upload_id, artifact_id)
@@ -205,7 +204,7 @@ class Uploads:
     def _keep_part(self, upload: _Upload, sha256: str, part: int, receiver: Receiver) -> str:
         etag = receiver.settle()
 
-        def note(db: sqlite3.Connection) -> None:
+        def note(db: Db) -> None:
             _open_upload(db, upload.upload_id)
             db.execute(
                 "INSERT INTO upload_parts (run_id, upload_id, sha256, part, etag) VALUES (?, ?, ?, ?, ?)"
@@ -232,7 +231,7 @@ class Uploads:
             self._note_blob(upload, content.sha256, content.size)
 
     def _note_blob(self, upload: _Upload, sha256: str, size: int) -> None:
-        def note(db: sqlite3.Connection) -> None:
+        def note(db: Db) -> None:
             db.execute(
                 "INSERT INTO blobs (workspace_id, sha256, size_bytes, created_ms) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
@@ -242,7 +241,7 @@ class Uploads:
 
         self._engine.write(note).result()
 
-    def _check_etags(self, db: sqlite3.Connection, upload: _Upload, etags: dict[str, list[tuple[int, str]]]) -> None:
+    def _check_etags(self, db: Db, upload: _Upload, etags: dict[str, list[tuple[int, str]]]) -> None:
         for path, parts in etags.items():
             row = db.execute(
                 "SELECT sha256 FROM artifact_files WHERE project_id = ? AND artifact_id = ? AND path = ?",
@@ -259,7 +258,7 @@ class Uploads:
         self._publish([changed(upload.run, "media" if "media" in result else "artifacts")])
 
 
-def _begin(db: sqlite3.Connection, principal: Principal, plan: Initiation, contents: str) -> _Upload:
+def _begin(db: Db, principal: Principal, plan: Initiation, contents: str) -> _Upload:
     run = known_run(db, principal, plan.run_id, plan.project_id)
     known = _upload(db, "run_id = ? AND upload_key = ?", run.run_id, plan.upload_key)
     if known is not None:
@@ -301,7 +300,7 @@ def _begin(db: sqlite3.Connection, principal: Principal, plan: Initiation, conte
     return upload
 
 
-def _finish(db: sqlite3.Connection, upload: _Upload) -> Json:
+def _finish(db: Db, upload: _Upload) -> Json:
     now = _upload(db, "run_id = ? AND upload_id = ?", upload.run_id, upload.upload_id)
     if now is None or now.result is not None:
         raise _unfinished("This upload was ended by somebody else.")
@@ -329,19 +328,19 @@ def _finish(db: sqlite3.Connection, upload: _Upload) -> Json:
     return result
 
 
-def _upload(db: sqlite3.Connection, where: str, *values: Any) -> _Upload | None:
+def _upload(db: Db, where: str, *values: Any) -> _Upload | None:
     row = db.execute(f"SELECT {_COLUMNS} FROM uploads WHERE {where}", values).fetchone()
     return _Upload(*row) if row else None
 
 
-def _open_upload(db: sqlite3.Connection, upload_id: str) -> _Upload:
+def _open_upload(db: Db, upload_id: str) -> _Upload:
     upload = _upload(db, "upload_id = ?", upload_id)
     if upload is None or upload.result is not None:
         raise Refusal(409, "CONFLICT", "This upload is finished or was given up.", "Initiate it again.")
     return upload
 
 
-def _missing(db: sqlite3.Connection, upload: _Upload) -> list[_Missing]:
+def _missing(db: Db, upload: _Upload) -> list[_Missing]:
     rows = db.execute(
         "SELECT min(f.path), f.sha256, max(f.size_bytes) FROM artifact_files f"
         " WHERE f.project_id = ? AND f.artifact_id = ? AND f.uri IS NULL AND NOT EXISTS (SELECT 1 FROM blobs b"
@@ -352,7 +351,7 @@ def _missing(db: sqlite3.Connection, upload: _Upload) -> list[_Missing]:
     return [_Missing(*row) for row in rows]
 
 
-def _parts(db: sqlite3.Connection, upload: _Upload, sha256: str) -> dict[int, str]:
+def _parts(db: Db, upload: _Upload, sha256: str) -> dict[int, str]:
     """The durable parts of a file with their ETags."""
     rows = db.execute(
         "SELECT part, etag FROM upload_parts WHERE run_id = ? AND upload_id = ? AND sha256 = ?",
@@ -361,21 +360,21 @@ def _parts(db: sqlite3.Connection, upload: _Upload, sha256: str) -> dict[int, st
     return dict(rows.fetchall())
 
 
-def _forget_parts(db: sqlite3.Connection, upload: _Upload, sha256: str) -> None:
+def _forget_parts(db: Db, upload: _Upload, sha256: str) -> None:
     db.execute(
         "DELETE FROM upload_parts WHERE run_id = ? AND upload_id = ? AND sha256 = ?",
         (upload.run_id, upload.upload_id, sha256),
     )
 
 
-def _touch(db: sqlite3.Connection, upload: _Upload) -> None:
+def _touch(db: Db, upload: _Upload) -> None:
     db.execute(
         "UPDATE uploads SET touched_ms = ? WHERE run_id = ? AND upload_id = ?",
         (now_ms(), upload.run_id, upload.upload_id),
     )
 
 
-def _is_alive(db: sqlite3.Connection, principal_id: str) -> bool:
+def _is_alive(db: Db, principal_id: str) -> bool:
     """Whether the key or session that asked for an address is still good."""
     now = now_ms()
     good = "k.revoked_ms IS NULL AND (k.expires_ms IS NULL OR k.expires_ms > ?)"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import sqlite3
 import unicodedata
 from typing import Any, NamedTuple
 
@@ -24,7 +23,7 @@ from rundial.server.store.accounts import (
     now_ms,
 )
 from rundial.server.store.admission import clean_text
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import Refusal, invalid, not_found
 
 READS = frozenset({"project:read", "stream:read"})
@@ -80,7 +79,7 @@ class Users:
         address = _address(email)
         kept = None if password is None else passwords.keep(password)
 
-        def make(db: sqlite3.Connection) -> tuple[Json, str, int]:
+        def make(db: Db) -> tuple[Json, str, int]:
             if db.execute("SELECT 1 FROM users WHERE email = ?", (address,)).fetchone() is not None:
                 raise Refusal(409, "CONFLICT", "This address has an account.", "Use another, or remove that user.")
             held = db.execute(
@@ -124,7 +123,7 @@ class Users:
         Raises :class:`Refusal` 404.
         """
 
-        def make(db: sqlite3.Connection) -> tuple[Json, str, int]:
+        def make(db: Db) -> tuple[Json, str, int]:
             row = _present(db, principal, user_id)
             return _document(row), *_link(db, row[7])
 
@@ -133,7 +132,7 @@ class Users:
     def change_role(self, principal: Principal, user_id: str, role: str) -> Json:
         """Give a user another role, which holds for open sessions too. Raises :class:`Refusal` 404."""
 
-        def change(db: sqlite3.Connection) -> Json:
+        def change(db: Db) -> Json:
             row = _present(db, principal, user_id)
             db.execute(
                 "UPDATE users SET role = ? WHERE workspace_id = ? AND user_id = ?",
@@ -143,13 +142,13 @@ class Users:
             return _document(_find(db, principal, user_id))
 
         found = self._engine.write(change).result()
-        self._accounts.forget()
+        self._accounts.revoked()
         return found
 
     def remove(self, principal: Principal, user_id: str) -> Json:
         """Take a user's account and sessions away; the address is free again. Raises :class:`Refusal` 404."""
 
-        def take_away(db: sqlite3.Connection) -> Json:
+        def take_away(db: Db) -> Json:
             row = _present(db, principal, user_id)
             db.execute("UPDATE api_keys SET revoked_ms = ? WHERE key_id = ?", (now_ms(), row[7]))
             db.execute(
@@ -159,7 +158,7 @@ class Users:
             return _document(_find(db, principal, user_id))
 
         found = self._engine.write(take_away).result()
-        self._accounts.forget()
+        self._accounts.revoked()
         return found
 
     def log_in(self, email: str, password: str, address: str) -> Login:
@@ -206,13 +205,13 @@ class Users:
                 raise Refusal(403, "FORBIDDEN", "The current password is wrong.", "Or ask an owner for a login link.")
         kept = passwords.keep(password)
 
-        def change(db: sqlite3.Connection) -> Json:
+        def change(db: Db) -> Json:
             db.execute("UPDATE users SET password = ? WHERE user_id = ?", (kept, user_id))
             db.execute("DELETE FROM sessions WHERE key_id = ? AND session_id <> ?", (key_id, principal.id))
             return _document(_find(db, principal, user_id))
 
         found = self._engine.write(change).result()
-        self._accounts.forget()
+        self._accounts.revoked()
         return found
 
     def of_session(self, principal: Principal) -> Json | None:
@@ -225,7 +224,7 @@ class Users:
             return _document(_find(db, principal, row[0])) if row and row[0] else None
 
 
-def _find(db: sqlite3.Connection, principal: Principal, user_id: str) -> tuple[Any, ...]:
+def _find(db: Db, principal: Principal, user_id: str) -> tuple[Any, ...]:
     row: tuple[Any, ...] | None = db.execute(
         f"{_SELECT} WHERE workspace_id = ? AND user_id = ?", (principal.workspace_id, user_id)
     ).fetchone()
@@ -234,14 +233,14 @@ def _find(db: sqlite3.Connection, principal: Principal, user_id: str) -> tuple[A
     return row
 
 
-def _present(db: sqlite3.Connection, principal: Principal, user_id: str) -> tuple[Any, ...]:
+def _present(db: Db, principal: Principal, user_id: str) -> tuple[Any, ...]:
     row = _find(db, principal, user_id)
     if row[6] is not None:
         raise not_found(f"User {user_id[:200]!r}")
     return row
 
 
-def _link(db: sqlite3.Connection, key_id: str) -> tuple[str, int]:
+def _link(db: Db, key_id: str) -> tuple[str, int]:
     token = "rdl_" + secrets.token_urlsafe(32)
     expires_ms = now_ms() + INVITATION_MILLISECONDS
     db.execute(

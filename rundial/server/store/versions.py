@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from rundial.server.store.accounts import Principal, now_ms
+from rundial.server.store.accounts import Principal, now_ms, within_bounds, within_project
 from rundial.server.store.admission import document, find_project
+from rundial.server.store.engine import Db
 from rundial.server.store.ingest import Change
 from rundial.server.store.manifest import LATEST, MAX_METADATA, Initiation
 from rundial.server.store.refusal import not_found
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 Publish = Callable[[Sequence[Change]], None]
 _VERSION = re.compile("v([1-9][0-9]{0,8})")
 
-VISIBLE = "p.workspace_id = ? AND (? IS NULL OR p.project_id = ?)"
+VISIBLE = within_bounds("p")
 SELECT = (
     "SELECT a.project_id, a.artifact_id, a.run_id, a.name, a.type, a.version, a.digest, a.metadata, a.files,"
     " a.size_bytes, a.step, a.created_ms, p.slug FROM artifacts a JOIN projects p ON p.project_id = a.project_id"
@@ -59,24 +59,26 @@ def changed(run: Run, kind: str) -> Change:
     return Change(run.run_id, run.project_id, run.workspace_id, [], [], False, frozenset({kind}))
 
 
-def visible_run(db: sqlite3.Connection, principal: Principal, run_id: str) -> Run | None:
+def visible_run(db: Db, principal: Principal, run_id: str) -> Run | None:
     row = db.execute(
         "SELECT p.run_id, p.project_id, p.workspace_id FROM runs p WHERE p.run_id = ? AND " + VISIBLE,
-        (run_id, *scope_of(principal)),
+        (run_id, *principal.bounds),
     ).fetchone()
     return Run(*row) if row else None
 
 
-def known_run(db: sqlite3.Connection, principal: Principal, run_id: str, project: str | None) -> Run:
+def known_run(db: Db, principal: Principal, run_id: str, project: str | None) -> Run:
     """The run, in the project if one is named. Raises :class:`Refusal` 404."""
     run = visible_run(db, principal, run_id)
+    if run is not None:
+        principal = within_project(db, principal, run.project_id)
     if run is None or (project is not None and find_project(db, principal, project) != run.project_id):
         raise not_found(f"Run {run_id[:200]!r}")
     return run
 
 
 def publish_version(
-    db: sqlite3.Connection, run: Run, artifact_id: str, plan: Initiation, digest: str, files: int, size: int
+    db: Db, run: Run, artifact_id: str, plan: Initiation, digest: str, files: int, size: int
 ) -> tuple[Json, bool]:
     """Make the uploaded files a version, or find that they are the newest version already.
 
@@ -107,9 +109,7 @@ def publish_version(
     return found, deduped
 
 
-def _insert(
-    db: sqlite3.Connection, run: Run, artifact_id: str, plan: Initiation, digest: str, files: int, size: int
-) -> None:
+def _insert(db: Db, run: Run, artifact_id: str, plan: Initiation, digest: str, files: int, size: int) -> None:
     db.execute(
         "INSERT INTO artifact_names (project_id, name, versions) VALUES (?, ?, 1)"
         " ON CONFLICT (project_id, name) DO UPDATE SET versions = artifact_names.versions + 1",
@@ -138,7 +138,7 @@ def _insert(
     )
 
 
-def is_held(db: sqlite3.Connection, artifact_id: str, sha256: str) -> bool:
+def is_held(db: Db, artifact_id: str, sha256: str) -> bool:
     """Whether a version that is still there has a file with this content."""
     row = db.execute(
         "SELECT 1 FROM artifacts a JOIN artifact_files f ON f.project_id = a.project_id"
@@ -148,7 +148,7 @@ def is_held(db: sqlite3.Connection, artifact_id: str, sha256: str) -> bool:
     return row is not None
 
 
-def remove_version(db: sqlite3.Connection, project_id: str, artifact_id: str) -> None:
+def remove_version(db: Db, project_id: str, artifact_id: str) -> None:
     """Remove a version with its aliases and lineage; the files' contents go when nothing else has them."""
     drop_files(db, project_id, artifact_id)
     db.execute("DELETE FROM artifact_aliases WHERE project_id = ? AND artifact_id = ?", (project_id, artifact_id))
@@ -156,11 +156,11 @@ def remove_version(db: sqlite3.Connection, project_id: str, artifact_id: str) ->
     db.execute("DELETE FROM artifacts WHERE project_id = ? AND artifact_id = ?", (project_id, artifact_id))
 
 
-def drop_files(db: sqlite3.Connection, project_id: str, artifact_id: str) -> None:
+def drop_files(db: Db, project_id: str, artifact_id: str) -> None:
     db.execute("DELETE FROM artifact_files WHERE project_id = ? AND artifact_id = ?", (project_id, artifact_id))
 
 
-def _retain(db: sqlite3.Connection, run: Run, name: str, keep: int) -> None:
+def _retain(db: Db, run: Run, name: str, keep: int) -> None:
     """Remove what the run made beyond its newest ``keep``, but nothing that has an alias or that another run uses."""
     rows = db.execute(
         "SELECT artifact_id FROM artifacts WHERE project_id = ? AND name = ? AND run_id = ?"
@@ -177,7 +177,7 @@ def _retain(db: sqlite3.Connection, run: Run, name: str, keep: int) -> None:
             remove_version(db, run.project_id, artifact_id)
 
 
-def _add_metadata(db: sqlite3.Connection, project_id: str, artifact_id: str, more: Json) -> None:
+def _add_metadata(db: Db, project_id: str, artifact_id: str, more: Json) -> None:
     """What is said of the same files again is added; what was said first is lost only if there is no room for both."""
     if not more:
         return
@@ -188,7 +188,7 @@ def _add_metadata(db: sqlite3.Connection, project_id: str, artifact_id: str, mor
     db.execute("UPDATE artifacts SET metadata = ? WHERE project_id = ? AND artifact_id = ?", (text, *where))
 
 
-def _move_aliases(db: sqlite3.Connection, run: Run, artifact_id: str, plan: Initiation) -> None:
+def _move_aliases(db: Db, run: Run, artifact_id: str, plan: Initiation) -> None:
     """Move ``latest`` and aliases to the version, except from what the run logged later: uploads overtake others."""
     later = {
         alias
@@ -203,7 +203,7 @@ def _move_aliases(db: sqlite3.Connection, run: Run, artifact_id: str, plan: Init
     set_aliases(db, run.project_id, plan.name, artifact_id, wanted)
 
 
-def set_aliases(db: sqlite3.Connection, project_id: str, name: str, artifact_id: str, aliases: list[str]) -> None:
+def set_aliases(db: Db, project_id: str, name: str, artifact_id: str, aliases: list[str]) -> None:
     db.executemany(
         "INSERT INTO artifact_aliases (project_id, name, alias, artifact_id) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (project_id, name, alias) DO UPDATE SET artifact_id = excluded.artifact_id",
@@ -211,14 +211,14 @@ def set_aliases(db: sqlite3.Connection, project_id: str, name: str, artifact_id:
     )
 
 
-def link(db: sqlite3.Connection, run_id: str, artifact_id: str, role: str) -> None:
+def link(db: Db, run_id: str, artifact_id: str, role: str) -> None:
     db.execute(
         "INSERT INTO artifact_runs (run_id, artifact_id, role, time_ms) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (run_id, artifact_id, role, now_ms()),
     )
 
 
-def newest_version(db: sqlite3.Connection, project_id: str, name: str) -> tuple[str, str, str | None] | None:
+def newest_version(db: Db, project_id: str, name: str) -> tuple[str, str, str | None] | None:
     """Id, digest and type of the version that is ``latest``, or should be."""
     row: tuple[str, str, str | None] | None = db.execute(
         "SELECT a.artifact_id, a.digest, a.type FROM artifacts a LEFT JOIN artifact_aliases l"
@@ -230,16 +230,16 @@ def newest_version(db: sqlite3.Connection, project_id: str, name: str) -> tuple[
     return row
 
 
-def visible_version(db: sqlite3.Connection, principal: Principal, artifact_id: str) -> Version | None:
-    row = db.execute(f"{SELECT} WHERE a.artifact_id = ? AND {VISIBLE}", (artifact_id, *scope_of(principal))).fetchone()
+def visible_version(db: Db, principal: Principal, artifact_id: str) -> Version | None:
+    row = db.execute(f"{SELECT} WHERE a.artifact_id = ? AND {VISIBLE}", (artifact_id, *principal.bounds)).fetchone()
     return Version(*row) if row else None
 
 
-def resolve(db: sqlite3.Connection, principal: Principal, project_id: str, reference: str) -> Version | None:
+def resolve(db: Db, principal: Principal, project_id: str, reference: str) -> Version | None:
     """A reference is read from the nearest meaning outwards, as names may have ``/`` and ``:`` in them themselves."""
     places = [(project_id, reference)]
     project, slash, rest = reference.partition("/")
-    other = find_project(db, principal, project) if slash else None
+    other = find_project(db, within_project(db, principal, project_id), project) if slash else None
     if other is not None:
         places.append((other, rest))
     for place, text in places:
@@ -251,7 +251,7 @@ def resolve(db: sqlite3.Connection, principal: Principal, project_id: str, refer
     return visible_version(db, principal, reference)
 
 
-def _labelled(db: sqlite3.Connection, project_id: str, name: str, label: str) -> str | None:
+def _labelled(db: Db, project_id: str, name: str, label: str) -> str | None:
     version = _VERSION.fullmatch(label)
     row = (
         version
@@ -270,7 +270,7 @@ def _labelled(db: sqlite3.Connection, project_id: str, name: str, label: str) ->
     return row[0] if row else None
 
 
-def describe(db: sqlite3.Connection, row: Version) -> Json:
+def describe(db: Db, row: Version) -> Json:
     aliases = db.execute(
         "SELECT alias FROM artifact_aliases WHERE project_id = ? AND artifact_id = ? ORDER BY alias",
         (row.project_id, row.artifact_id),
@@ -293,7 +293,7 @@ def describe(db: sqlite3.Connection, row: Version) -> Json:
     }
 
 
-def list_files(db: sqlite3.Connection, row: Version, limit: int, after: str | None) -> list[Json]:
+def list_files(db: Db, row: Version, limit: int, after: str | None) -> list[Json]:
     rows = db.execute(
         "SELECT path, size_bytes, sha256, content_type, uri, etag FROM artifact_files"
         " WHERE project_id = ? AND artifact_id = ? AND path > ? ORDER BY path LIMIT ?",
@@ -304,14 +304,10 @@ def list_files(db: sqlite3.Connection, row: Version, limit: int, after: str | No
     return [dict(zip(names, file if file[4] is not None else file[:4])) for file in rows]
 
 
-def list_runs(db: sqlite3.Connection, artifact_id: str, role: str) -> list[Json]:
+def list_runs(db: Db, artifact_id: str, role: str) -> list[Json]:
     rows = db.execute(
         "SELECT r.run_id, r.name, r.status FROM artifact_runs l JOIN runs r ON r.run_id = l.run_id"
         " WHERE l.artifact_id = ? AND l.role = ? ORDER BY l.time_ms, r.run_id LIMIT ?",
         (artifact_id, role, MAX_USERS),
     )
     return [{"runId": run_id, "runName": name, "status": status} for run_id, name, status in rows]
-
-
-def scope_of(principal: Principal) -> tuple[str, str | None, str | None]:
-    return principal.workspace_id, principal.project_id, principal.project_id

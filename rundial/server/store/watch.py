@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from rundial.server.store.accounts import now_ms
+from rundial.server.store.engine import Db
 from rundial.server.store.ingest import Change
 
 
-def mark_silent(db: sqlite3.Connection, since_ms: int) -> list[Change]:
+def mark_silent(db: Db, since_ms: int) -> list[Change]:
     """Mark streams that have been silent for too long, and runs that have no living stream left.
 
     ``since_ms`` is when this server began to listen (Unix milliseconds): what was silent before could not be heard.

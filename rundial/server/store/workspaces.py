@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from typing import Any
 
 from rundial.config import DEFAULT_PROJECT, DEFAULT_WORKSPACE
 from rundial.server.store.accounts import Principal, insert_key, new_id, now_ms
 from rundial.server.store.admission import checked_name
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Db, Engine
+from rundial.server.store.quota import MAX_PROJECTS
 from rundial.server.store.refusal import Refusal, invalid, not_found
+from rundial.server.store.tenancy import check_workspaces
 
-MAX_WORKSPACES = 1_000
-MAX_PROJECTS = 10_000
 _SLUG = re.compile("[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 Json = dict[str, Any]
 
@@ -37,11 +36,10 @@ class Workspaces:
         _check_slug(slug)
         checked_name("name", name)
 
-        def make(db: sqlite3.Connection) -> Json:
+        def make(db: Db) -> Json:
             if db.execute("SELECT 1 FROM workspaces WHERE slug = ?", (slug,)).fetchone() is not None:
                 raise Refusal(409, "CONFLICT", f"There is a workspace {slug}.", "Choose another slug.")
-            if db.execute("SELECT count(*) FROM workspaces").fetchone()[0] >= MAX_WORKSPACES:
-                raise Refusal(409, "CONFLICT", f"There are {MAX_WORKSPACES} workspaces.", "Use one of them.")
+            check_workspaces(db)
             workspace_id = new_id("wsp")
             db.execute(
                 "INSERT INTO workspaces (workspace_id, slug, name, created_ms) VALUES (?, ?, ?, ?)",
@@ -69,7 +67,7 @@ class Workspaces:
         _check_slug(slug)
         checked_name("name", name)
 
-        def make(db: sqlite3.Connection) -> Json:
+        def make(db: Db) -> Json:
             held = db.execute(
                 "SELECT count(*), coalesce(sum(CASE WHEN slug = ? THEN 1 ELSE 0 END), 0) FROM projects"
                 " WHERE workspace_id = ?",
@@ -98,7 +96,7 @@ def _check_slug(slug: str) -> None:
         )
 
 
-def _insert_project(db: sqlite3.Connection, workspace_id: str, slug: str, name: str) -> str:
+def _insert_project(db: Db, workspace_id: str, slug: str, name: str) -> str:
     project_id = new_id("prj")
     db.execute(
         "INSERT INTO projects (project_id, workspace_id, slug, name, created_ms) VALUES (?, ?, ?, ?, ?)",

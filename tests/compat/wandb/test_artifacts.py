@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import rundial.compat.wandb as wandb
-from rundial.compat.wandb._artifact_class import ArtifactFinalizedError, ArtifactNotLoggedError
+from rundial.compat.wandb._artifact_class import ArtifactNotLoggedError
+from rundial.compat.wandb._artifact_draft import ArtifactFinalizedError
 from tests.flows.conftest import ServerProcess
 
 

@@ -90,6 +90,20 @@ def test_resume_without_a_server(tmp_path):
     assert (second.resumed, second.step, second.config["lr"], second.summary["v"]["w"]) == (True, 1, 1, 1)
 
 
+def test_resume_of_what_ended_before_a_server_was_there(start_server):
+    """Two processes log completed parts of one run while nobody listens; a later server has both."""
+    words = {"late-allow": "allow", "late-must": "must", "late-true": True, "late-id": None}
+    for run_id, resume in words.items():
+        for number in range(2):
+            with wandb.init(project=run_id, id=run_id, resume=resume if number else None) as run:
+                assert run.resumed is (number == 1)
+                run.log({"loss": number}, step=number)
+    server = start_server()
+    for run_id in words:
+        server.wait_for(run_id, lambda row: row["status"] == "completed" and row["points"] == 2)
+        assert server.points(run_id, "loss") == [(0, 0), (1, 1)]
+
+
 def test_resume_by_itself(tmp_path):
     """resume='auto' finds the run that did not end, and forgets one that did."""
     code = """

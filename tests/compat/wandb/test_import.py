@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,12 @@ def folder_of(root: Path, run_id: str, more: list[bytes], exit_code: int | None 
     (folder / "files").mkdir(parents=True)
     config = field(4, items(1, {"lr": 0.1, "net": {"depth": 2}, "_wandb": {}}))
     begun = field(1, run_id) + field(3, "old") + config + field(8, "old-name") + field(10, "a") + field(10, "b")
+    begun += field(17, field(1, 1_700_000_000) + field(2, 250_000_000))
     rows = [
         field(2, items(1, {"loss": 1 / (n + 1), "_step": n * 10, "_timestamp": 1_700_000_000.5 + n})) for n in range(3)
     ]
     summary = field(3, items(1, {"loss": 0.1, "best": 7, "_step": 20}))
-    end = [] if exit_code is None else [field(18, field(1, exit_code))]
+    end = [] if exit_code is None else [field(18, field(1, exit_code) + field(2, 65))]
     write(folder / f"run-{run_id}.wandb", [field(17, begun), *rows, *more, summary, *end])
     return folder
 
@@ -94,6 +96,7 @@ def test_history_configuration_summary_console_and_end(server: ServerProcess, tm
         "completed",
         ["a", "b"],
     )
+    assert (run["startedAtMs"], run["finishedAtMs"]) == (1_700_000_000_250, 1_700_000_065_250)
     assert run["config"] == {"lr": 0.1, "net": {"depth": 2}, "late": 1} and run["summary"]["best"] == 7
     assert server.points("imported1", "loss") == [(0, 1.0), (10, 0.5), (20, 1 / 3)]
     assert server.points("imported1", "system/cpu") == [(1_700_000_002, 12.5)]
@@ -135,7 +138,8 @@ def test_what_breaks_off_is_brought_in_up_to_there(server: ServerProcess, tmp_pa
     path.write_bytes(path.read_bytes()[:-5])
     found = import_run(folder)
     assert found.rows == 3 and found.damaged is not None and "damaged at byte" in found.damaged
-    assert server.get("/api/v1/runs/imported3")["status"] == "crashed"
+    run = server.get("/api/v1/runs/imported3")
+    assert (run["status"], run["finishedAtMs"]) == ("crashed", 1_700_000_002_500)
 
 
 def test_what_is_no_run_is_said(tmp_path: Path) -> None:
@@ -169,13 +173,17 @@ run.finish()
 """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environment |= {"WANDB_MODE": "offline", "WANDB_DATA_DIR": str(tmp_path / "data")}
+    before = time.time()
     subprocess.run(
         [str(REAL), "-c", script], check=True, timeout=90, cwd=tmp_path, env=environment, capture_output=True
     )
+    after = time.time()
     command = [sys.executable, "-c", "from rundial.cli.import_ import app; app()", "wandb", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     assert "201 rows, 6 media, 1 artifacts, 1 lines" in done.stdout
+    times = server.get("/api/v1/runs/imported4")
+    assert before * 1000 - 1000 < times["startedAtMs"] < times["finishedAtMs"] < after * 1000 + 1000
     run = wandb.Api().run("imported4")
     assert [row["loss"] for row in run.scan_history(keys=["loss"])] == [1 / (step + 1) for step in range(200)]
     assert (run.config, run.summary["best"], run.state, run.tags) == ({"lr": 0.1}, 7, "finished", ["a"])

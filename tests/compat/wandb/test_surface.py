@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent.parent
 REAL_NAMES = json.loads((HERE / "names-0.31.json").read_text())
 """The public names of wandb 0.31."""
-FRAMEWORKS = {"catboost", "fastai", "keras", "lightgbm", "xgboost"}
+FRAMEWORKS = {"catboost", "fastai", "keras", "lightgbm", "sacred", "xgboost"}
 SUBMODULES = [
     "apis.public",
     "data_types",
@@ -70,6 +70,13 @@ def test_submodule_can_be_imported(name):
 def test_page_is_the_table():
     """docs/wandb-compat.md is what `python -m rundial.compat.wandb --table` prints."""
     assert (ROOT / "docs/wandb-compat.md").read_text() == _surface.markdown()
+
+
+def test_reports_are_missing():
+    """The module is there to be imported; its names say that they are not supported."""
+    reports = importlib.import_module("rundial.compat.wandb.apis.reports")
+    with pytest.raises(NotImplementedError, match=r"wandb\.apis\.reports\.Report is not supported"):
+        reports.Report  # noqa: B018
 
 
 def test_dir_lists_what_there_is():

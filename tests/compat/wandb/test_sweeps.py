@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,52 @@ def test_programs_as_trials_by_two_agents_at_once(tmp_path: Path) -> None:
     trials = _sweep_store.read(sweep_id).trials
     assert sorted(trial.params["x"] for trial in trials) == [1, 2, 3, 4]
     assert all(trial.metric == trial.params["x"] and trial.state == "finished" for trial in trials)
+
+
+def test_controller_schedules_what_agents_run():
+    """Agents wait for it, run what it schedules in its order, and end with it."""
+    controller = wandb.controller()
+    controller.configure_search("grid")
+    controller.configure_metric("loss", "minimize")
+    controller.configure_parameter("lr", values=[1, 2, 3])
+    with pytest.raises(wandb.UsageError, match="create"):
+        controller.step()
+    sweep_id = controller.create()
+    seen = []
+
+    def train():
+        with wandb.init(project="controlled") as run:
+            seen.append(run.config.lr)
+            run.log({"loss": run.config.lr})
+
+    agent = threading.Thread(target=wandb.agent, args=(sweep_id, train))
+    agent.start()
+    wandb.controller(sweep_id).run(print_status=False)
+    agent.join(60)
+    assert not agent.is_alive() and seen == [1, 2, 3] and controller.done()
+    assert [(it.state, it.metric) for it in _sweep_store.read(sweep_id).trials] == [("finished", n) for n in (1, 2, 3)]
+    assert (controller.search(), controller.stopping()) == (None, [])
+    with pytest.raises(NotImplementedError, match="stop_runs"):
+        controller.stop_runs([object()])
+
+
+def test_controller_of_ones_own():
+    """search() proposes, schedule() decides: the trials that are not scheduled are not run."""
+    controller = wandb.controller({"method": "grid", "parameters": {"a": {"values": [1, 2]}}})
+    sweep_id = controller.create()
+    proposed = controller.search()
+    assert proposed.params == {"a": 1}
+    proposed.params = {"a": 10}
+    controller.schedule(proposed)
+    controller.schedule(None)
+    seen = []
+
+    def train():
+        with wandb.init(project="controlled-2") as run:
+            seen.append(run.config.a)
+
+    wandb.agent(sweep_id, train)
+    assert seen == [10] and controller.done()
+    plain = wandb.sweep({"method": "grid", "parameters": {"a": {"values": [1]}}})
+    with pytest.raises(wandb.UsageError, match="local"):
+        wandb.controller(plain)

@@ -1,12 +1,19 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import type { Marker, XAxis } from "../api";
-import { dark, runColor, runDash } from "../colors";
-import { dateTime, duration, number, plain } from "../format";
+import { dark, placeColor, placeDash, runColor, runDash } from "../colors";
+import { number } from "../format";
+import { setQuery } from "../router";
+import { saveCsv, saveImage } from "./export";
+import type { Ranges } from "./extent";
+import { type Grouping, meanLine } from "./grouping";
 import type { Hover } from "./hover";
-import { type CursorAt, type PlacedMarker, Plot, type Reading, type Scene } from "./plot";
+import type { Line } from "./line";
+import type { StepLines } from "./markers";
+import { type CursorAt, type PlacedMarker, Plot, type Scene, type Stroke } from "./plot";
 import type { SeriesStore } from "./store";
-import { chartView, setZoom } from "./view";
+import { Tooltip, Value } from "./tooltip";
+import { axisMetric, type ChartView, chartView, setZoom, zoomOf } from "./view";
 
 export interface ChartRun {
   name: string;
@@ -19,17 +26,29 @@ export interface ChartContext {
   /** The runs that are shown, in the order of the table. */
   runs: ReadonlyMap<string, ChartRun>;
   markers: ReadonlyMap<string, readonly Marker[]>;
+  /** Where markers stand on an axis that is a metric. */
+  steps: StepLines;
   hover: Hover;
-  /** The axis of these charts, whatever the address says. */
-  x?: XAxis;
+  xOf(metric: string): XAxis;
+  /** The groups whose means are drawn in place of the runs. */
+  grouping: Grouping | null;
+  pinned: ReadonlySet<string>;
+  pin(metric: string): void;
 }
 
-const SHOWN_IN_LEGEND = 8;
+interface ChartProps {
+  metric: string;
+  context: ChartContext;
+  /** Whether the chart has the screen for itself. */
+  full?: boolean;
+  /** What stands above it; the section's heading says the rest. */
+  title?: string;
+}
 
 /** One metric over all shown runs. Its data is fetched, and its canvas exists, only while it is near the screen. */
-export function Chart({ metric, context }: { metric: string; context: ChartContext }) {
+export function Chart({ metric, context, full = false, title = metric }: ChartProps) {
   const box = useRef<HTMLElement>(null);
-  const near = useSignal(false);
+  const near = useSignal(full);
   useEffect(() => {
     const observer = new IntersectionObserver(
       (entries) => {
@@ -41,19 +60,22 @@ export function Chart({ metric, context }: { metric: string; context: ChartConte
     return () => observer.disconnect();
   }, []);
   return (
-    <figure class="chart" ref={box}>
-      {near.value ? <Live metric={metric} context={context} /> : <figcaption>{lastPart(metric)}</figcaption>}
+    <figure class="chart" ref={box} data-chart={metric}>
+      {near.value ? <Live metric={metric} context={context} full={full} title={title} /> : <figcaption>{title}</figcaption>}
     </figure>
   );
 }
 
-function Live({ metric, context }: { metric: string; context: ChartContext }) {
-  const { store, runs, hover } = context;
+function Live({ metric, context, full, title }: Required<ChartProps>) {
+  const { store, runs, hover, grouping } = context;
   const cursor = useSignal<CursorAt | null>(null);
+  const range = useSignal<Ranges | null>(null);
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
-  const { log, smoothing, zoom } = chartView.value;
-  const x = context.x ?? chartView.value.x;
+  const view = chartView.value;
+  const { log, logX, smoothing, smoother, clip, hidden, band } = view;
+  const x = context.xOf(metric);
+  const zoom = zoomOf(view.zoom, x);
   const data = store.chart(metric);
   const version = data.version.value;
   const theme = dark.value;
@@ -62,8 +84,8 @@ function Live({ metric, context }: { metric: string; context: ChartContext }) {
 
   useEffect(() => {
     const element = host.current!;
-    const made = new Plot(element, { x, log }, {
-      zoom: setZoom,
+    const made = new Plot(element, { x, log, logX }, {
+      zoom: (range) => setZoom({ range, x }),
       reset: () => setZoom(null),
       cursor: (at) => {
         if (at?.here) hover.now.value = at.nearest;
@@ -79,20 +101,32 @@ function Live({ metric, context }: { metric: string; context: ChartContext }) {
       made.destroy();
       plot.current = null;
     };
-  }, [x, log, theme]);
+  }, [x, log, logX, theme]);
 
-  const hovered = cursor.value?.here ? hover.now.value : hover.settled.value;
-  const scene: Scene = { ...sceneOf(metric, context, x), smoothing, zoom, hovered };
-  useEffect(() => plot.current?.draw(scene), [version, x, log, theme, smoothing, zoom, hovered, runs, context.markers]);
+  const strokes = useMemo(() => strokesOf(metric, context, view), [version, theme, runs, grouping, band]);
+  const markers = useMemo(() => placed(metric, context, x, hidden), [runs, context.markers, context.steps, x, [...hidden].join(), grouping, theme]);
+  const pointed = cursor.value?.here ? hover.now.value : hover.settled.value;
+  const hovered = grouping?.groupOf.get(pointed ?? "") ?? pointed;
+  const scene: Scene = { strokes, markers, smoothing, smoother, clip, zoom, hovered };
+  useEffect(() => {
+    plot.current?.draw(scene);
+    range.value = plot.current?.shown ?? null;
+  }, [strokes, markers, x, log, logX, smoothing, smoother, clip, String(zoom), hovered]);
 
   const loaded = [...runs.keys()].every((runId) => data.lines.has(runId));
-  const points = scene.strokes.reduce((sum, stroke) => sum + stroke.line.length, 0);
-  const last = scene.strokes[0]?.line.last ?? null;
-  const alone = runs.size === 1;
+  const points = strokes.reduce((sum, stroke) => sum + stroke.line.length, 0);
+  const last = strokes[0]?.line.last ?? null;
+  const alone = strokes.length === 1 && !grouping;
   return (
     <>
       <figcaption>
-        <span class="title" title={metric}>{lastPart(metric)}</span>
+        <span class="title" title={metric}>{title}</span>
+        <Actions
+          metric={metric} context={context} full={full}
+          onImage={() => plot.current && saveImage(metric, plot.current.canvas, strokes)}
+          onCsv={() => saveCsv(metric, strokes, x, zoom)}
+        />
+        {range.value?.clipped && <span class="at" title="Outliers lie outside of the axis">clipped</span>}
         {alone && <Value reading={cursor.value?.readings[0]} last={last} at={cursor.value} x={x} />}
       </figcaption>
       <div
@@ -102,99 +136,72 @@ function Live({ metric, context }: { metric: string; context: ChartContext }) {
         aria-label={`${metric}, ${runs.size === 1 ? "last value " + (last === null ? "none" : number(last)) : runs.size + " runs"}`}
         data-metric={metric}
         data-points={points}
+        data-lines={strokes.length}
+        data-markers={markers.length}
         data-last={last ?? ""}
+        data-high={range.value?.y[1]}
         data-loaded={loaded}
       />
       {loaded && points === 0 && <p class="nothing">{zoom ? "No values in this range" : "No values yet"}</p>}
-      {cursor.value?.here && <Tooltip at={cursor.value} runs={runs} x={x} alone={alone} hovered={hovered} />}
+      {cursor.value?.here && <Tooltip at={cursor.value} x={x} alone={alone} hovered={hovered} plot={host.current!} />}
     </>
   );
 }
 
-function sceneOf(metric: string, { store, runs, markers }: ChartContext, x: XAxis): Pick<Scene, "strokes" | "markers"> {
+function strokesOf(metric: string, { store, runs, grouping }: ChartContext, { band }: ChartView): Stroke[] {
   const { lines } = store.chart(metric);
-  const strokes = [...runs.keys()].flatMap((runId) => {
+  if (grouping) {
+    return [...grouping.groups].flatMap(([id, { words, runIds }], place) => {
+      const line = meanLine(runIds.flatMap((runId) => (runs.has(runId) ? lines.get(runId) ?? [] : [])), band);
+      return line.length ? [{ id, name: words, line, color: placeColor(place), dash: placeDash(place) }] : [];
+    });
+  }
+  return [...runs].flatMap(([runId, { name }]) => {
     const line = lines.get(runId);
-    return line ? [{ runId, line, color: runColor(runId), dash: runDash(runId) }] : [];
+    return line ? [{ id: runId, name, line, color: runColor(runId), dash: runDash(runId) }] : [];
   });
-  const placed: PlacedMarker[] = [];
+}
+
+function placed(metric: string, { runs, markers, steps, grouping }: ChartContext, x: XAxis, hidden: ReadonlySet<string>): PlacedMarker[] {
+  const found: PlacedMarker[] = [];
+  const axis = steps.get(axisMetric(x) ?? "");
+  const alone = runs.size === 1;
   for (const [runId, run] of runs) {
     for (const marker of markers.get(runId) ?? []) {
-      const bad = marker.kind === "non_finite";
-      if (bad && marker.name !== metric) continue;
-      const stage = marker.kind === "stage" ? marker.name : null;
-      const at = { step: marker.step, relative: (marker.timeMs - run.startedAtMs) / 1000, wall: marker.timeMs / 1000 }[x];
-      if (at !== null) placed.push({ x: at, marker, bad, stage });
+      if (hidden.has(marker.kind) || (marker.kind === "non_finite" && marker.name !== metric)) continue;
+      const at = placeOf(marker, run.startedAtMs, x, axis?.get(runId));
+      if (at !== null) found.push({ x: at, marker, name: alone ? null : run.name, color: alone || grouping ? null : runColor(runId) });
     }
   }
-  return { strokes, markers: placed };
+  return found;
 }
 
-interface ValueProps {
-  reading: Reading | undefined;
-  last: number | null;
-  at: CursorAt | null;
-  x: XAxis;
+function placeOf({ step, timeMs }: Marker, startedAtMs: number, x: XAxis, axis: Line | undefined): number | null {
+  if (x === "step") return step;
+  if (x === "wall") return timeMs / 1000;
+  if (x === "relative") return (timeMs - startedAtMs) / 1000;
+  if (!axis?.length || step === null) return null;
+  // What the metric was by then, as for the values.
+  const at = axis.firstAtOrAfter(step + 1) - 1;
+  return at < 0 ? null : axis.mean[at]!;
 }
 
-/** The value at the cursor, or the last one while there is no cursor. */
-function Value({ reading, last, at, x }: ValueProps) {
-  if (!at || !reading) return <output class="value">{last === null ? "" : number(last)}</output>;
+interface ActionsProps extends Pick<ChartProps, "metric" | "context" | "full"> {
+  onImage(): void;
+  onCsv(): void;
+}
+
+/** What can be done with one chart; seen while the pointer or the focus is on it. */
+function Actions({ metric, context, full, onImage, onCsv }: ActionsProps) {
+  const pinned = context.pinned.has(metric);
   return (
-    <output class="value" title={`${reading.value}`}>
-      <span class="at">{position(at.x, x)}</span> {number(reading.value)}
-      {reading.min < reading.max && <span class="at"> {number(reading.min)}…{number(reading.max)}</span>}
-    </output>
+    <span class="actions">
+      <button aria-pressed={pinned} aria-label={`Pin ${metric}`} title={pinned ? "Unpin" : "Pin: first of all charts"} onClick={() => context.pin(metric)}>
+        {pinned ? "★" : "☆"}
+      </button>
+      {!full && <button aria-label={`Full screen ${metric}`} title="Full screen (f)" onClick={() => setQuery({ full: metric }, true)}>⤢</button>}
+      <button aria-label={`Save ${metric} as an image`} title="Save as an image" onClick={onImage}>png</button>
+      <button aria-label={`Save ${metric} as CSV`} title="Save what is drawn as CSV" onClick={onCsv}>csv</button>
+    </span>
   );
-}
-
-interface TooltipProps {
-  at: CursorAt;
-  runs: ReadonlyMap<string, ChartRun>;
-  x: XAxis;
-  alone: boolean;
-  hovered: string | null;
-}
-
-function Tooltip({ at, runs, x, alone, hovered }: TooltipProps) {
-  if (alone && !at.markers.length) return null;
-  const shown = at.readings.filter((reading, index) => index < SHOWN_IN_LEGEND || reading.runId === hovered);
-  const side = at.left > at.width / 2 ? "tooltip left" : "tooltip right";
-  return (
-    <div class={side}>
-      {at.markers.slice(0, SHOWN_IN_LEGEND).map((marker) => (
-        <p class={marker.kind === "non_finite" ? "bad" : ""}>{markerText(marker)}</p>
-      ))}
-      {!alone && (
-        <>
-          <p class="at">{position(at.x, x)}</p>
-          {shown.map(({ runId, value }) => (
-            <p class={runId === hovered ? "reading hovered" : "reading"}>
-              <i class="swatch" style={{ background: runColor(runId) }} />
-              <span class="name">{runs.get(runId)?.name}</span>
-              <b>{number(value)}</b>
-            </p>
-          ))}
-          {at.readings.length > shown.length && <p class="at">and {at.readings.length - shown.length} more</p>}
-        </>
-      )}
-    </div>
-  );
-}
-
-export function markerText({ kind, name, step, attrs }: Marker): string {
-  const where = step === null ? "" : ` at step ${number(step)}`;
-  const details = Object.entries(attrs).map(([key, value]) => `${key} ${plain(value)}`);
-  const what = kind === "non_finite" ? `${name} was not finite` : name === kind ? kind : `${kind}: ${name}`;
-  return what + where + (details.length ? ` (${details.join(", ")})` : "");
-}
-
-function position(value: number, x: XAxis): string {
-  if (x === "step") return `step ${Math.round(value).toLocaleString("en-US")}`;
-  return x === "wall" ? dateTime(value * 1000) : duration(value * 1000);
-}
-
-/** The section's heading says the rest. */
-function lastPart(metric: string): string {
-  return metric.slice(metric.indexOf("/") + 1) || metric;
 }

@@ -10,6 +10,8 @@ export class Line {
   max: Float64Array;
   mean: Float64Array;
   length: number;
+  /** Changes whenever a value does. */
+  revision = 0;
   /** The newest value itself, which is not the mean of the bucket it lies in. */
   last: number | null;
 
@@ -35,6 +37,7 @@ export class Line {
       this.length += 1;
     }
     const at = this.length - 1;
+    this.revision++;
     this.x[at] = x;
     this.min[at] = this.max[at] = this.mean[at] = this.last = value;
     return true;
@@ -71,23 +74,4 @@ export class Line {
     this.max = grown(this.max);
     this.mean = grown(this.mean);
   }
-}
-
-/**
- * Exponential moving average without the pull towards zero at the start: each sum is divided by the weight it has
- * collected (Adam's bias correction). `weight` in [0, 1); gaps are skipped.
- */
-export function smoothed(line: Line, weight: number): Float64Array {
-  const result = new Float64Array(line.length);
-  let sum = 0;
-  let collected = 0;
-  for (let at = 0; at < line.length; at++) {
-    const value = line.mean[at]!;
-    if (Number.isFinite(value)) {
-      sum = sum * weight + (1 - weight) * value;
-      collected = collected * weight + (1 - weight);
-    }
-    result[at] = Number.isFinite(value) ? sum / collected : NaN;
-  }
-  return result;
 }

@@ -4,11 +4,15 @@ import uPlot from "uplot";
 import type { Marker, XAxis } from "../api";
 import { token } from "../colors";
 import { duration, tick } from "../format";
-import { type Line, smoothed } from "./line";
-import type { Range } from "./view";
+import { extent, logSplits, type Ranges } from "./extent";
+import type { Line } from "./line";
+import { paintLines, paintMarkers } from "./paint";
+import type { Range, Smoother } from "./view";
 
+/** A line of the chart: a run's, or the mean of a group. */
 export interface Stroke {
-  runId: string;
+  id: string;
+  name: string;
   line: Line;
   color: string;
   dash: number[];
@@ -17,27 +21,30 @@ export interface Stroke {
 export interface PlacedMarker {
   x: number;
   marker: Marker;
-  bad: boolean;
-  /** The name of the stage that begins here, null for every other marker. */
-  stage: string | null;
+  /** The name of its run, and that run's colour, where there are several. */
+  name: string | null;
+  color: string | null;
 }
 
 export interface Scene {
   strokes: Stroke[];
   markers: PlacedMarker[];
   smoothing: number;
+  smoother: Smoother;
+  clip: boolean;
   zoom: Range | null;
-  /** The run the pointer is on, anywhere in the view. */
+  /** The line the pointer is on, anywhere in the view. */
   hovered: string | null;
 }
 
 export interface Frame {
   x: XAxis;
   log: boolean;
+  logX: boolean;
 }
 
 export interface Reading {
-  runId: string;
+  stroke: Stroke;
   value: number;
   min: number;
   max: number;
@@ -50,7 +57,7 @@ export interface CursorAt {
   width: number;
   readings: Reading[];
   nearest: string | null;
-  markers: Marker[];
+  markers: PlacedMarker[];
   here: boolean;
 }
 
@@ -60,23 +67,20 @@ export interface PlotEvents {
   cursor(at: CursorAt | null): void;
 }
 
-const SYNC_KEY = "view";
 const AXIS_WIDTH = 46;
 const AXIS_HEIGHT = 22;
 const NEAR_LINE_PX = 24;
 const NEAR_MARKER_PX = 5;
 const MIN_DRAG_PX = 4;
-/** More bands than this over each other are mud. */
-const MOST_BANDS = 12;
 const SECONDS = [0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400];
 const FONT = '11px system-ui, -apple-system, "Segoe UI", sans-serif';
 
 export class Plot {
   private readonly u: uPlot;
-  private scene: Scene = { strokes: [], markers: [], smoothing: 0, zoom: null, hovered: null };
-  private ranges: { x: Range; y: Range } = { x: [0, 1], y: [0, 1] };
+  private scene: Scene = { strokes: [], markers: [], smoothing: 0, smoother: "ema", clip: false, zoom: null, hovered: null };
+  private ranges: Ranges = { x: [1, 2], y: [1, 2], clipped: false };
   private pointerInside = false;
-  private shownZoom: string | null = null;
+  private asked: string | null = null;
 
   constructor(
     host: HTMLElement,
@@ -93,12 +97,13 @@ export class Plot {
 
   draw(scene: Scene): void {
     this.scene = scene;
-    const zoom = String(scene.zoom);
+    const asked = `${scene.zoom} ${scene.clip}`;
     // Nothing rescales under the pointer: the lines grow, the axes wait until it has left.
-    const hold = this.pointerInside && zoom === this.shownZoom;
+    const hold = this.pointerInside && asked === this.asked;
     if (hold) return this.u.redraw(false, false);
-    this.shownZoom = scene.strokes.some((stroke) => stroke.line.length) ? zoom : null;
-    this.ranges = extent(scene, this.frame.log);
+    this.asked = scene.strokes.some((stroke) => stroke.line.length) ? asked : null;
+    const lines = scene.strokes.map((stroke) => stroke.line);
+    this.ranges = extent({ lines, zoom: scene.zoom, clip: scene.clip, log: this.frame.log, logX: this.frame.logX });
     this.u.setData(this.corners(), true);
   }
 
@@ -110,16 +115,28 @@ export class Plot {
     this.u.destroy();
   }
 
+  /** What the axes show. */
+  get shown(): Ranges {
+    return this.ranges;
+  }
+
+  get canvas(): HTMLCanvasElement {
+    return this.u.ctx.canvas;
+  }
+
   /** uPlot's own data: the two corners of what is shown, so that it has something to scale to. */
   private corners(): uPlot.AlignedData {
     return [[...this.ranges.x], [...this.ranges.y]];
   }
 
   private options(host: HTMLElement): uPlot.Options {
-    const { x, log } = this.frame;
+    const { x, log, logX } = this.frame;
     const line = token("line");
     const axis = { stroke: token("muted"), font: FONT, ticks: { show: false }, grid: { stroke: line, width: 1 } };
-    const xValues = (_: uPlot, splits: number[]) => splits.map(x === "relative" ? shortDuration : tick);
+    const asTheyAre = (_: uPlot, splits: number[]) => splits;
+    const logAxis = { filter: asTheyAre, splits: (_: uPlot, __: number, low: number, high: number) => logSplits(low, high) };
+    const xValue = x === "relative" ? shortDuration : tick;
+    const xValues = (_: uPlot, splits: number[]) => splits.map(xValue);
     return {
       width: host.clientWidth,
       height: host.clientHeight,
@@ -127,7 +144,7 @@ export class Plot {
       legend: { show: false },
       series: [{}, { paths: () => null, points: { show: false } }],
       scales: {
-        x: { time: x === "wall", range: () => [...this.ranges.x] },
+        x: { time: x === "wall", distr: logX ? 3 : 1, range: () => [...this.ranges.x] },
         y: { distr: log ? 3 : 1, range: () => [...this.ranges.y] },
       },
       axes: [
@@ -139,15 +156,16 @@ export class Plot {
           grid: { show: false },
           border: { show: true, stroke: line, width: 1 },
           ...(x === "wall" ? {} : { values: xValues }),
-          ...(x === "relative" ? { incrs: SECONDS } : {}),
+          ...(x === "relative" && !logX ? { incrs: SECONDS } : {}),
+          ...(logX ? logAxis : {}),
         },
         {
           ...axis,
           size: AXIS_WIDTH,
           gap: 4,
           space: 28,
-          values: (_, splits) => splits.map((value) => (value === null ? "" : tick(value))),
-          ...(log ? { filter: roundOnly, grid: { ...axis.grid, filter: roundOnly } } : {}),
+          values: (_, splits) => splits.map(tick),
+          ...(log ? { ...logAxis, grid: { ...axis.grid, filter: asTheyAre } } : {}),
         },
       ],
       cursor: {
@@ -155,7 +173,7 @@ export class Plot {
         points: { show: false },
         drag: { x: true, y: false, setScale: false, dist: MIN_DRAG_PX },
         sync: {
-          key: SYNC_KEY,
+          key: x,
           scales: ["x", null],
           filters: { pub: (type) => type === "mousemove" || type === "mouseleave", sub: () => true },
         },
@@ -183,226 +201,25 @@ export class Plot {
     const readings: Reading[] = [];
     let nearest: string | null = null;
     let distance = NEAR_LINE_PX;
-    for (const { runId, line } of this.scene.strokes) {
+    for (const stroke of this.scene.strokes) {
+      const { line } = stroke;
       const at = line.nearest(x);
       if (at < 0 || Math.abs(u.valToPos(line.x[at]!, "x") - left) > u.over.clientWidth / 8) continue;
       const value = line.mean[at]!;
-      readings.push({ runId, value, min: line.min[at]!, max: line.max[at]! });
+      if (Number.isNaN(value)) continue;
+      readings.push({ stroke, value, min: line.min[at]!, max: line.max[at]! });
       const away = Math.abs(u.valToPos(value, "y") - top);
-      if (this.pointerInside && away < distance) [nearest, distance] = [runId, away];
+      if (this.pointerInside && away < distance) [nearest, distance] = [stroke.id, away];
     }
     readings.sort((a, b) => b.value - a.value);
-    const markers = this.scene.markers
-      .filter((placed) => Math.abs(u.valToPos(placed.x, "x") - left) <= NEAR_MARKER_PX)
-      .map((placed) => placed.marker);
+    const markers = this.scene.markers.filter((placed) => Math.abs(u.valToPos(placed.x, "x") - left) <= NEAR_MARKER_PX);
     return { x, left, width: u.over.clientWidth, readings, nearest, markers, here: this.pointerInside };
   }
 
   private paint(u: uPlot): void {
-    const { ctx, bbox } = u;
-    const pixel = devicePixelRatio;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-    ctx.clip();
-    ctx.lineJoin = "bevel";
-    const project = projection(u, this.frame.log);
-    const { hovered, smoothing } = this.scene;
-    const known = this.scene.strokes.some((stroke) => stroke.runId === hovered);
-    const ordered = [...this.scene.strokes].sort((a, b) => Number(a.runId === hovered) - Number(b.runId === hovered));
-    for (const stroke of ordered) {
-      const alone = ordered.length === 1;
-      const strength = !known || stroke.runId === hovered ? 1 : 0.25;
-      const { line } = stroke;
-      ctx.strokeStyle = ctx.fillStyle = stroke.color;
-      ctx.setLineDash(stroke.dash.map((length) => length * pixel));
-      ctx.globalAlpha = strength * (alone ? 0.18 : 0.1);
-      const banded = ordered.length <= MOST_BANDS || stroke.runId === hovered;
-      if (smoothing === 0 && banded) fillBand(ctx, project, line);
-      ctx.lineWidth = (known && stroke.runId === hovered && !alone ? 2.5 : 1.5) * pixel;
-      if (smoothing > 0) {
-        ctx.globalAlpha = strength * 0.25;
-        strokeLine(ctx, project, line, line.mean);
-      }
-      ctx.globalAlpha = strength;
-      strokeLine(ctx, project, line, smoothing > 0 ? smoothed(line, smoothing) : line.mean);
-    }
-    ctx.restore();
-    for (const placed of this.scene.markers) drawMarker(u, placed);
+    paintLines(u, this.scene, this.frame.log, this.frame.logX);
+    paintMarkers(u, this.scene.markers);
   }
-}
-
-interface Projection {
-  x(value: number): number;
-  y(value: number): number;
-  /** What is shown, in units of the axis. */
-  from: number;
-  to: number;
-}
-
-/** uPlot's valToPos as plain arithmetic, because it is called for every point. */
-function projection(u: uPlot, log: boolean): Projection {
-  const from = u.scales.x!.min!;
-  const to = u.scales.x!.max!;
-  const { min: low, max: high } = u.scales.y!;
-  const [x0, x1] = [u.valToPos(from, "x", true), u.valToPos(to, "x", true)];
-  const [y0, y1] = [u.valToPos(low!, "y", true), u.valToPos(high!, "y", true)];
-  const height = (value: number) => (log ? Math.log10(value) : value);
-  const perX = (x1 - x0) / (to - from);
-  const perY = (y1 - y0) / (height(high!) - height(low!));
-  return {
-    from,
-    to,
-    x: (value) => x0 + (value - from) * perX,
-    y: (value) => y0 + (height(value) - height(low!)) * perY,
-  };
-}
-
-/** The part of a line that can be seen, with one value more on each side so that it runs to the edge. */
-function visible(line: Line, { from, to }: Projection): [number, number] {
-  return [Math.max(0, line.firstAtOrAfter(from) - 1), Math.min(line.length, line.firstAtOrAfter(to) + 1)];
-}
-
-function strokeLine(ctx: CanvasRenderingContext2D, project: Projection, line: Line, values: Float64Array): void {
-  const [first, end] = visible(line, project);
-  const radius = ctx.lineWidth;
-  const lone: [number, number][] = [];
-  let drawn = 0;
-  ctx.beginPath();
-  for (let at = first; at < end; at++) {
-    const y = project.y(values[at]!);
-    if (!Number.isFinite(y)) {
-      drawn = 0;
-      continue;
-    }
-    const x = project.x(line.x[at]!);
-    if (drawn++) ctx.lineTo(x, y);
-    else ctx.moveTo(x, y);
-    const goesOn = at + 1 < end && Number.isFinite(project.y(values[at + 1]!));
-    if (drawn === 1 && !goesOn) lone.push([x, y]);
-  }
-  ctx.stroke();
-  // A value between two gaps has no line to lie on.
-  for (const [x, y] of lone) {
-    ctx.beginPath();
-    ctx.arc(x, y, radius, 0, 2 * Math.PI);
-    ctx.fill();
-  }
-}
-
-function fillBand(ctx: CanvasRenderingContext2D, project: Projection, line: Line): void {
-  const [first, end] = visible(line, project);
-  const floor = (value: number) => {
-    const y = project.y(value);
-    return Number.isFinite(y) ? y : 1e6;
-  };
-  let start = first;
-  while (start < end) {
-    while (start < end && !(line.min[start]! < line.max[start]!)) start++;
-    let stop = start;
-    while (stop < end && !Number.isNaN(line.mean[stop]!)) stop++;
-    if (stop > start) {
-      ctx.beginPath();
-      for (let at = start; at < stop; at++) ctx.lineTo(project.x(line.x[at]!), floor(line.max[at]!));
-      for (let at = stop - 1; at >= start; at--) ctx.lineTo(project.x(line.x[at]!), floor(line.min[at]!));
-      ctx.fill();
-    }
-    start = stop + 1;
-  }
-}
-
-/** A stage begins: a dashed line over the whole height, so that buckets of a run can be told apart. */
-function drawStage(u: uPlot, left: number): void {
-  const { ctx, bbox } = u;
-  ctx.save();
-  ctx.beginPath();
-  ctx.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
-  ctx.moveTo(left, bbox.top);
-  ctx.lineTo(left, bbox.top + bbox.height);
-  ctx.lineWidth = devicePixelRatio;
-  ctx.strokeStyle = token("line");
-  ctx.stroke();
-  ctx.restore();
-}
-
-function drawMarker(u: uPlot, { x, bad, stage }: PlacedMarker): void {
-  const { ctx, bbox } = u;
-  const left = u.valToPos(x, "x", true);
-  if (left < bbox.left || left > bbox.left + bbox.width) return;
-  if (stage !== null) return drawStage(u, left);
-  const size = (bad ? 5 : 4) * devicePixelRatio;
-  const bottom = bbox.top + bbox.height - devicePixelRatio;
-  ctx.save();
-  ctx.beginPath();
-  ctx.moveTo(left, bottom - size * 1.7);
-  ctx.lineTo(left + size, bottom);
-  ctx.lineTo(left - size, bottom);
-  ctx.closePath();
-  ctx.lineWidth = 1.5 * devicePixelRatio;
-  ctx.fillStyle = token(bad ? "ground" : "muted");
-  ctx.strokeStyle = token("bad");
-  ctx.fill();
-  if (bad) ctx.stroke();
-  ctx.restore();
-}
-
-function extent(scene: Scene, log: boolean): { x: Range; y: Range } {
-  const x = scene.zoom ?? widened(xExtent(scene.strokes), 0);
-  let low = Infinity;
-  let high = -Infinity;
-  for (const { line } of scene.strokes) {
-    const end = Math.min(line.length, line.firstAtOrAfter(x[1]) + 1);
-    for (let at = line.firstAtOrAfter(x[0]); at < end; at++) {
-      if (line.min[at]! < low && !(log && line.min[at]! <= 0)) low = line.min[at]!;
-      if (line.max[at]! > high) high = line.max[at]!;
-    }
-  }
-  return { x, y: log ? logExtent(low, high) : widened([low, high], 0.05) };
-}
-
-function xExtent(strokes: Stroke[]): Range {
-  let from = Infinity;
-  let to = -Infinity;
-  for (const { line } of strokes) {
-    if (!line.length) continue;
-    from = Math.min(from, line.x[0]!);
-    to = Math.max(to, line.lastX);
-  }
-  return [from, to];
-}
-
-/** A range that can be drawn: not empty, not infinite, with `margin` of its size on both sides. */
-function widened([low, high]: Range, margin: number): Range {
-  if (!(low <= high)) return [0, 1];
-  if (low === high) return [low - (Math.abs(low) * 0.1 || 0.5), high + (Math.abs(high) * 0.1 || 0.5)];
-  const extra = (high - low) * margin;
-  return [low - extra, high + extra];
-}
-
-function logExtent(low: number, high: number): Range {
-  if (!(low <= high)) return [0.1, 10];
-  const from = low === high ? low / 2 : low;
-  const to = low === high ? high * 2 : high;
-  // uPlot counts its splits from the lower end, which therefore has one digit.
-  return [oneDigit(from, Math.floor), oneDigit(to, Math.ceil)];
-}
-
-function oneDigit(value: number, round: (value: number) => number): number {
-  const power = Math.floor(Math.log10(value));
-  return Number(`${round(value / 10 ** power)}e${power}`);
-}
-
-/** Of the splits of a logarithmic axis those that read well: decades, and 2 and 5 between them while there is room. */
-function roundOnly(u: uPlot, splits: number[]): (number | null)[] {
-  const decades = Math.log10(u.scales.y!.max! / u.scales.y!.min!);
-  const every = Math.max(1, Math.ceil(decades / 4));
-  const kept = splits.map((value) => {
-    const power = Math.floor(Math.log10(value) + 1e-9);
-    const digit = Math.round(value / 10 ** power);
-    const round = digit === 1 ? power % every === 0 : decades < 2 && (digit === 2 || digit === 5);
-    return round ? value : null;
-  });
-  return kept.some((value) => value !== null) ? kept : splits;
 }
 
 function shortDuration(seconds: number): string {

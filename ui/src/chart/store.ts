@@ -1,16 +1,21 @@
 // The numbers behind all charts of a view: fetched together, only for charts on the screen, and kept growing by
 // live points until the next fetch.
-import { type Signal, signal } from "@preact/signals";
+import { batch, type Signal, signal } from "@preact/signals";
 import { ApiError, buckets, type XAxis } from "../api";
 import type { LivePoints } from "../stream";
 import { Line } from "./line";
-import type { Range } from "./view";
+import { MarkerStore } from "./markers";
+import { axisMetric, type Range, type Zoom, zoomOf } from "./view";
 
 export interface Scope {
   /** The runs that are shown: id and the start from which relative time counts, Unix milliseconds. */
   runs: ReadonlyMap<string, number>;
-  x: XAxis;
-  zoom: Range | null;
+  /** The axis of each metric's chart. */
+  xOf(key: string): XAxis;
+  /** Changes whenever `xOf` does. */
+  axes: string;
+  logX: boolean;
+  zoom: Zoom | null;
 }
 
 /** One metric's lines. `version` changes whenever they do. */
@@ -24,20 +29,25 @@ const BUCKETS = 400;
 const MAX_LENGTH = 4 * BUCKETS;
 const MAX_SERIES = 1000;
 const MAX_RUNS = 200;
-const GATHER_MS = 20;
+const GATHER_MS = 5;
 const REFRESH_MS = 2000;
+/** Live points are drawn this often: the eye follows, and the main thread stays free. */
+const CALM_MS = 250;
 
 type PointEvent = [runId: string, keys: [string, LivePoints[string]][]];
 
 export class SeriesStore {
   readonly loading = signal(false);
   readonly error = signal<ApiError | null>(null);
-  private scope: Scope = { runs: new Map(), x: "step", zoom: null };
+  /** What happened in the runs that are shown, where the view knows it from nowhere else. */
+  readonly markers = new MarkerStore();
+  private scope: Scope = { runs: new Map(), xOf: () => "step", axes: "", logX: false, zoom: null };
   private readonly charts = new Map<string, ChartData>();
   private readonly wanted = new Map<string, number>();
   private fresh = new WeakSet<Line>();
   private readonly dirty = new Set<string>();
   private frame = 0;
+  private calm = 0;
   private timer = 0;
   private due = 0;
   /** Something was asked for while a request was under way. */
@@ -66,8 +76,9 @@ export class SeriesStore {
   }
 
   setScope(scope: Scope): void {
-    const sameAxis = scope.x === this.scope.x && String(scope.zoom) === String(this.scope.zoom);
-    const otherUnits = scope.x !== this.scope.x;
+    const otherUnits = scope.axes !== this.scope.axes;
+    const sameZoom = JSON.stringify(scope.zoom) === JSON.stringify(this.scope.zoom);
+    const sameAxis = !otherUnits && sameZoom && scope.logX === this.scope.logX;
     this.scope = scope;
     // Lines in steps would be nonsense on an axis of seconds; those of another zoom are still true.
     if (otherUnits) for (const data of this.charts.values()) data.lines.clear();
@@ -85,9 +96,11 @@ export class SeriesStore {
 
   close(): void {
     clearTimeout(this.timer);
+    clearTimeout(this.calm);
     cancelAnimationFrame(this.frame);
     this.flight?.abort();
     this.wanted.clear();
+    this.markers.close();
   }
 
   /** Live points, as the stream brings them. */
@@ -103,15 +116,19 @@ export class SeriesStore {
     // No line yet: the metric is new, or its chart has not been on the screen; a fetch brings the points.
     if (!line) return this.wanted.has(key) ? this.loadSoon(GATHER_MS) : undefined;
     let whole = points.length > 0 && line.length + points.length <= MAX_LENGTH;
-    if (whole) for (const [step, timeMs, value] of points) whole = this.pushPoint(line, start, step, timeMs, value) && whole;
+    const x = this.scope.xOf(key);
+    // Only the server knows what the metric that is the axis was at a step.
+    if (axisMetric(x)) whole = false;
+    if (whole) for (const point of points) whole = this.pushPoint(line, start, x, point) && whole;
     if (!whole) this.stale(line);
-    this.touch(key);
+    this.dirty.add(key);
+    this.calm ||= window.setTimeout(() => this.flush(), CALM_MS);
   }
 
-  private pushPoint(line: Line, startMs: number, step: number, timeMs: number, value: unknown): boolean {
+  private pushPoint(line: Line, startMs: number, axis: XAxis, [step, timeMs, value]: LivePoints[string][number]): boolean {
     if (typeof value !== "number") return true;
-    const x = { step, relative: (timeMs - startMs) / 1000, wall: timeMs / 1000 }[this.scope.x];
-    const zoom = this.scope.zoom;
+    const x = axis === "step" ? step : axis === "wall" ? timeMs / 1000 : (timeMs - startMs) / 1000;
+    const zoom = zoomOf(this.scope.zoom, axis);
     if (zoom && (x < zoom[0] || x > zoom[1])) return true;
     if (line.append(x, value)) return true;
     // The fetch that just ended may have brought this very point already.
@@ -135,21 +152,29 @@ export class SeriesStore {
     }, delay);
   }
 
-  private missing(): { keys: string[]; runs: string[]; more: boolean } {
+  /** What to ask for next: one request has one axis. */
+  private missing(): { keys: string[]; runs: string[]; x: XAxis; more: boolean } {
     const keys = new Set<string>();
     const runs = new Set<string>();
+    let x: XAxis | null = null;
+    let others = false;
     for (const key of this.wanted.keys()) {
+      if (x !== null && this.scope.xOf(key) !== x) {
+        others = true;
+        continue;
+      }
       const { lines } = this.chart(key);
       for (const runId of this.scope.runs.keys()) {
         const line = lines.get(runId);
         if (line && this.fresh.has(line)) continue;
         if (runs.size < MAX_RUNS) runs.add(runId);
         keys.add(key);
+        x = this.scope.xOf(key);
       }
     }
     const most = Math.floor(MAX_SERIES / Math.max(1, runs.size));
-    const more = keys.size > most || runs.size === MAX_RUNS;
-    return { keys: [...keys].slice(0, most), runs: [...runs], more };
+    const more = others || keys.size > most || runs.size === MAX_RUNS;
+    return { keys: [...keys].slice(0, most), runs: [...runs], x: x ?? "step", more };
   }
 
   private async load(): Promise<void> {
@@ -157,16 +182,16 @@ export class SeriesStore {
       this.again = true;
       return;
     }
-    const { keys, runs, more } = this.missing();
+    const { keys, runs, x, more } = this.missing();
     if (!keys.length) return;
     this.again = more;
-    const { x, zoom } = this.scope;
+    const zoom: Range | null = zoomOf(this.scope.zoom, x);
     const flight = new AbortController();
     this.flight = flight;
     this.arrivedInFlight = [];
     this.loading.value = true;
     try {
-      const query = { runIds: runs, metricKeys: keys, x, buckets: BUCKETS, from: zoom?.[0] ?? null, to: zoom?.[1] ?? null };
+      const query = { runIds: runs, metricKeys: keys, x, logX: this.scope.logX, buckets: BUCKETS, from: zoom?.[0] ?? null, to: zoom?.[1] ?? null };
       const columns = await buckets(query, flight.signal);
       if (!flight.signal.aborted) this.take(keys, runs, columns);
       this.error.value = null;
@@ -201,17 +226,24 @@ export class SeriesStore {
     const line = this.charts.get(key)?.lines.get(runId);
     const start = this.scope.runs.get(runId);
     if (!line || start === undefined) return;
+    const x = this.scope.xOf(key);
     // What lies further back than the end of the reply is most likely in the reply.
-    for (const [step, timeMs, value] of points) this.pushPoint(line, start, step, timeMs, value);
+    if (!axisMetric(x)) for (const point of points) this.pushPoint(line, start, x, point);
   }
 
   private touch(key: string): void {
     this.dirty.add(key);
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
+    this.frame ||= requestAnimationFrame(() => this.flush());
+  }
+
+  private flush(): void {
+    cancelAnimationFrame(this.frame);
+    clearTimeout(this.calm);
+    this.frame = this.calm = 0;
+    batch(() => {
       for (const changed of this.dirty) this.chart(changed).version.value++;
-      this.dirty.clear();
     });
+    this.dirty.clear();
   }
 }
 

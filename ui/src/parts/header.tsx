@@ -1,6 +1,6 @@
 import type { ComponentChildren } from "preact";
 import { clock } from "../format";
-import { link } from "../router";
+import { link, route } from "../router";
 import type { LiveStream } from "../stream";
 import { helpOpen } from "./help";
 
@@ -21,11 +21,28 @@ export function Header({ place, stream, children }: HeaderProps) {
           <span class="workspace">{place.workspace} / </span>{place.project}
         </a>
       )}
+      {place && <Places place={place} />}
       {children}
       <span class="space" />
       {stream && <LiveDot stream={stream} />}
+      {!place && <a class="quiet" href="#/settings" aria-current={route.value.path[0] === "settings" ? "page" : undefined}>settings</a>}
       <button class="quiet" aria-label="Keys" title="Keys (?)" onClick={() => (helpOpen.value = true)}>?</button>
     </header>
+  );
+}
+
+const PLACES = ["runs", "alerts", "sweeps", "evals", "settings"];
+
+/** The views of a project. */
+function Places({ place: { workspace, project } }: { place: { workspace: string; project: string } }) {
+  const [head, , , view] = route.value.path;
+  return (
+    <nav class="places" aria-label="Project">
+      {PLACES.map((name) => {
+        const here = head === "p" && (view ?? "runs") === name;
+        return <a key={name} href={name === "runs" ? link("p", workspace, project) : link("p", workspace, project, name)} aria-current={here ? "page" : undefined}>{name}</a>;
+      })}
+    </nav>
   );
 }
 

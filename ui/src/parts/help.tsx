@@ -11,8 +11,12 @@ const KEYS: [string, string][] = [
   ["h", "hide or show it in the charts"],
   ["e", "hide all but the selected"],
   ["c", "compare the selected"],
+  ["<  >", "previous, next tab"],
+  ["g p", "go to the projects"],
+  ["g r", "go to the runs of the project; g a alerts, g s sweeps, g e evals, g t settings"],
   ["[  ]", "less or more smoothing"],
   ["drag", "zoom x in all charts of the view"],
+  ["f", "full screen for the chart under the pointer"],
   ["double click", "show all of x again"],
   ["Esc", "leave a filter, close this"],
   ["?", "this list"],
@@ -51,6 +55,15 @@ export function listenToKeys(): void {
       if (event.key === "Escape") target.blur();
       return;
     }
+    if (target.closest("dialog[open]") && event.key !== "?") return;
+    if (event.key === "Shift") return;
+    if (going) {
+      going = false;
+      event.preventDefault(); // the letter must not mean what else it means in the view
+      go(event.key);
+      return;
+    }
+    going = event.key === "g";
     const action = ACTIONS.get(event.key);
     if (!action) return;
     event.preventDefault();
@@ -58,7 +71,29 @@ export function listenToKeys(): void {
   });
 }
 
+/** The last key was g: the next one says where to. */
+let going = false;
+const PLACES: Record<string, string> = { r: "", a: "alerts", s: "sweeps", e: "evals", t: "settings" };
+
+function go(key: string): void {
+  const links = document.querySelectorAll<HTMLAnchorElement>(".places a");
+  const view = PLACES[key];
+  if (key === "p") location.hash = "#/";
+  else if (view === undefined) return;
+  else if (links.length) [...links].find((anchor) => anchor.textContent === (view || "runs"))?.click();
+  else if (view === "settings") location.hash = "#/settings";
+}
+
+function turnTab(by: number): void {
+  const tabs = [...document.querySelectorAll<HTMLButtonElement>(".tabs button")];
+  const next = tabs[tabs.findIndex((tab) => tab.getAttribute("aria-current")) + by];
+  next?.click();
+  next?.scrollIntoView({ block: "nearest", inline: "nearest" });
+}
+
 const ACTIONS = new Map<string, () => void>([
+  ["<", () => turnTab(-1)],
+  [">", () => turnTab(1)],
   ["/", () => document.querySelector<HTMLInputElement>("[data-filter]")?.focus()],
   ["?", () => (helpOpen.value = !helpOpen.value)],
   ["[", () => setSmoothing(chartView.value.smoothing - SMOOTHING_STEP)],

@@ -27,7 +27,7 @@ export function Copyable({ text, block = false }: { text: string; block?: boolea
   };
   return (
     <span class={block ? "copyable block" : "copyable"}>
-      <code ref={code}>{text}</code>
+      <code ref={code} tabIndex={block ? 0 : undefined}>{text}</code>
       <button class="quiet" onClick={copy} aria-label={`Copy ${block ? "the snippet" : text}`}>
         {copied.value ? "copied" : "copy"}
       </button>
@@ -35,19 +35,19 @@ export function Copyable({ text, block = false }: { text: string; block?: boolea
   );
 }
 
-export function QuickStart({ project }: { project: string }) {
-  const snippet = [
-    "import rundial as rd",
-    "",
-    `run = rd.init(project=${JSON.stringify(project)})`,
-    "for step in range(100):",
-    '    run.log({"train/loss": 1 / (step + 1)})',
-    "run.finish()",
-  ].join("\n");
-  return (
-    <div class="empty">
-      <p>No runs yet. This logs the first one:</p>
-      <Copyable text={snippet} block />
-    </div>
-  );
+/** A button that puts a longer text on the clipboard; where there is none, there is no button. */
+export function CopyText({ text, words }: { text: string; words: string }) {
+  const copied = useSignal(false);
+  if (!navigator.clipboard) return null;
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // The browser forbids it: the text can still be selected.
+      return;
+    }
+    copied.value = true;
+    setTimeout(() => (copied.value = false), 1500);
+  };
+  return <button class="quiet" aria-label={`Copy the ${words}`} onClick={copy}>{copied.value ? "copied" : "copy"}</button>;
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastai.callback.core import Callback
+from fastai.learner import Recorder
 
 from rundial.compat import wandb
 
@@ -21,6 +22,10 @@ class WandbCallback(Callback):  # type: ignore[misc]
         Error: there is no run.
     """
 
+    remove_on_fetch = True
+    order = Recorder.order + 1
+    """After the Recorder, whose values these are."""
+
     def __init__(self, log: str | None = None, log_model: bool = False, **others: Any) -> None:
         super().__init__()
         if wandb.run is None:
@@ -29,8 +34,9 @@ class WandbCallback(Callback):  # type: ignore[misc]
         self._log_model = log_model
 
     def before_fit(self) -> None:
-        """Watch the model, if it is wanted."""
-        if self._watched:
+        """Watch the model, if it is wanted; a search for a learning rate is not logged."""
+        self.run = not hasattr(self.learn, "lr_finder") and not hasattr(self, "gather_preds")
+        if self.run and self._watched:
             wandb.watch(self.learn.model, log=self._watched)
 
     def after_batch(self) -> None:
@@ -54,6 +60,7 @@ class WandbCallback(Callback):  # type: ignore[misc]
 
     def after_fit(self) -> None:
         """Keep the model, end the last row."""
+        self.run = True
         if self._log_model:
             path = self.learn.save("model")
             wandb.log_artifact(str(path), name=f"run-{wandb.run.id}-model" if wandb.run else "model", type="model")

@@ -5,29 +5,12 @@ import { runColor } from "../../colors";
 import { count } from "../../format";
 import { Failure } from "../../parts/notice";
 import { route, setQuery } from "../../router";
-import { artifact, fileAddress, runArtifacts } from "../run/artifacts.api";
+import type { ZipEntry } from "../../zip";
+import { codeOf, type Files } from "../run/code.api";
 import { changedLines } from "./lines";
-import { unzip, type ZipEntry } from "./zip";
 
-const TYPE = "code";
-const ARCHIVE = /\.zip$/;
 /** Bytes; a longer file is not compared line by line. */
 const LONGEST = 1_000_000;
-
-type Files = ReadonlyMap<string, ZipEntry>;
-
-/** The files of the code that the run took along; null when it took none. */
-async function codeOf(runId: string): Promise<Files | null> {
-  const { artifacts } = await runArtifacts(runId, null);
-  for (const { artifactId } of artifacts.filter((one) => one.type === TYPE)) {
-    const archive = (await artifact(artifactId, null)).files.find(({ path }) => ARCHIVE.test(path));
-    if (!archive) continue;
-    const response = await fetch(await fileAddress(artifactId, archive.path), { credentials: "same-origin" });
-    if (!response.ok) throw new ApiError(response.status, `The server answered ${response.status}.`, null);
-    return new Map(unzip(await response.arrayBuffer()).map((entry) => [entry.name, entry]));
-  }
-  return null;
-}
 
 /** What changed in the code from one run to another. */
 export function Code({ runs }: { runs: readonly RunDetail[] }) {
@@ -63,7 +46,8 @@ function Changes({ before, after }: { before: RunDetail; after: RunDetail }) {
   const load = async () => {
     try {
       error.value = null;
-      files.value = await Promise.all([codeOf(before.runId), codeOf(after.runId)]);
+      const [old, now] = await Promise.all([codeOf(before.runId), codeOf(after.runId)]);
+      files.value = [old.files, now.files];
     } catch (failure) {
       if (!(failure instanceof ApiError || failure instanceof RangeError)) throw failure;
       error.value = failure instanceof ApiError ? failure : new ApiError(0, failure.message, null);

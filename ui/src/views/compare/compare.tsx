@@ -1,10 +1,6 @@
 import { useEffect, useMemo } from "preact/hooks";
 import type { RunDetail } from "../../api";
-import type { ChartContext } from "../../chart/chart";
-import { ChartControls } from "../../chart/controls";
-import { ChartGrid } from "../../chart/grid";
-import { useHover } from "../../chart/hover";
-import { chartView } from "../../chart/view";
+import { ChartPanel } from "../../chart/panel";
 import { count } from "../../format";
 import { Header } from "../../parts/header";
 import { Failure } from "../../parts/notice";
@@ -25,7 +21,6 @@ const TABS: [string, string][] = [
   ["media", "Media"],
   ["code", "Code"],
 ];
-const NO_MARKERS: ChartContext["markers"] = new Map();
 
 interface Place {
   workspace: string;
@@ -74,29 +69,11 @@ function Loaded({ model, runs, place }: { model: CompareModel; runs: readonly Ru
         ))}
       </nav>
       {tab === "differences" && <Differences runs={runs} />}
-      {tab === "charts" && <Charts model={model} runs={runs} />}
+      {tab === "charts" && <ChartPanel store={model.store} metrics={model.metrics.value} runs={runs} filterKey legend />}
       {tab === "parallel" && <Parallel runs={runs} />}
       {tab === "scatter" && <Scatter runs={runs} />}
       {tab === "media" && <MediaBeside runs={runs} />}
       {tab === "code" && <Code runs={runs} />}
     </main>
-  );
-}
-
-function Charts({ model, runs }: { model: CompareModel; runs: readonly RunDetail[] }) {
-  const hover = useHover();
-  const { x, zoom } = chartView.value;
-  const names = runs.map((run) => `${run.runId} ${run.startedAtMs} ${run.runName}`).join();
-  const shown = useMemo(() => new Map(runs.map((run) => [run.runId, { name: run.runName, startedAtMs: run.startedAtMs }])), [names]);
-  useEffect(() => {
-    const starts = new Map([...shown].map(([runId, run]) => [runId, run.startedAtMs]));
-    model.store.setScope({ runs: starts, x, zoom });
-  }, [shown, x, zoom]);
-  const context: ChartContext = { store: model.store, runs: shown, markers: NO_MARKERS, hover };
-  return (
-    <div class="panel">
-      <ChartControls filterKey />
-      <ChartGrid metrics={[...model.metrics.value]} context={context} />
-    </div>
   );
 }

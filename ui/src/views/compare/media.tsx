@@ -23,7 +23,8 @@ export function MediaBeside({ runs }: { runs: readonly RunDetail[] }) {
   const keys = [...new Set(models.flatMap((model) => (model.keys.value ?? []).filter(({ mediaType }) => mediaType !== "table").map(({ key }) => key)))];
   useEffect(() => {
     for (const model of models) for (const key of keys) if (model.keys.value?.some((known) => known.key === key)) model.want(key);
-  }, [keys.join("\n"), models]);
+    // A run whose keys come later than those of another may add none, and must be asked for its items all the same.
+  }, [keys.join("\n"), models.filter((model) => model.keys.value).length, models]);
   const step = stepOf(route.value.query, STEP);
   const steps = stepsOf(models.flatMap((model) => keys.flatMap((key) => model.items.value.get(key) ?? [])));
   const failed = models.find((model) => model.error.value);

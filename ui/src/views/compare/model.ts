@@ -72,9 +72,11 @@ export class CompareModel {
         if (fresh.length) this.metrics.value = [...this.metrics.value, ...fresh];
         this.store.push(runId, numbers);
       },
+      marker: (runId, marker) => this.store.markers.add(runId, marker),
       resync: () => {
         void this.load();
         this.store.refetch();
+        this.store.markers.refetch();
       },
     });
   }

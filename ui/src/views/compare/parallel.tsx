@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useMemo } from "preact/hooks";
-import type { RunDetail } from "../../api";
+import type { Run } from "../../api";
 import { runColor } from "../../colors";
 import { plain } from "../../format";
 import { link, route, setQuery } from "../../router";
@@ -23,14 +23,20 @@ const SHORTEST = 0.01;
 type Range = readonly [low: number, high: number];
 
 /** An axis for each field and a line for each run; a drag along an axis leaves the runs that pass there. */
-export function Parallel({ runs }: { runs: readonly RunDetail[] }) {
+export function Parallel({ runs }: { runs: readonly Run[] }) {
   const usual = useMemo(() => usualAxes(runs, USUAL), [runs]);
   const fields = parseList(route.value.query.get("axes")) ?? usual;
   const all = useMemo(() => axisFields(runs), [runs]);
   const axes = fields.map((field) => axisOf(runs, field, null));
-  const ranges = useSignal<ReadonlyMap<string, Range>>(new Map());
+  const asked = route.value.query.get("ranges");
+  const dragged = useSignal<ReadonlyMap<string, Range> | null>(null);
+  const ranges = dragged.value ?? rangesOf(asked);
+  const keep = (next: ReadonlyMap<string, Range>) => {
+    dragged.value = null;
+    setQuery({ ranges: next.size ? JSON.stringify([...next]) : null }, true);
+  };
   const set = (next: readonly string[]) => setQuery({ axes: listText(next) }, true);
-  const passing = runs.filter((run) => [...ranges.value].every(([field, [low, high]]) => {
+  const passing = runs.filter((run) => [...ranges].every(([field, [low, high]]) => {
     const at = axes.find((axis) => axis.field === field)?.place(run);
     return at === undefined || (at !== null && at >= low && at <= high);
   }));
@@ -50,33 +56,48 @@ export function Parallel({ runs }: { runs: readonly RunDetail[] }) {
           )}
         </Menu>
         <span class="muted">{passing.length} of {runs.length} runs pass</span>
-        {ranges.value.size > 0 && <button onClick={() => (ranges.value = new Map())}>all runs</button>}
+        {ranges.size > 0 && <button onClick={() => keep(new Map())}>all runs</button>}
         {passing.length < runs.length && passing.length > 0 && (
-          <button onClick={() => setQuery({ runs: passing.map((run) => run.runId).join(",") }, true)}>compare only these</button>
+          <button onClick={() => setQuery({ runs: passing.map((run) => run.runId).join(","), ranges: null }, true)}>compare only these</button>
         )}
       </div>
       {axes.length < 2
         ? <p class="empty">Choose two axes or more.</p>
-        : <Picture runs={runs} passing={new Set(passing)} axes={axes} ranges={ranges.value} onRange={(field, range) => {
-            const next = new Map(ranges.value);
+        : <Picture runs={runs} passing={new Set(passing)} axes={axes} ranges={ranges} onRange={(field, range, done) => {
+            const next = new Map(ranges);
             if (range) next.set(field, range);
             else next.delete(field);
-            ranges.value = next;
+            if (done) keep(next);
+            else dragged.value = next;
           }} />}
     </>
   );
 }
 
+/** The ranges in the address; whatever else stands there is none. */
+function rangesOf(text: string | null): Map<string, Range> {
+  try {
+    const found: unknown = JSON.parse(text ?? "[]");
+    if (!Array.isArray(found)) return new Map();
+    const isRange = (it: unknown): it is [string, Range] => Array.isArray(it) && typeof it[0] === "string" && Array.isArray(it[1]) && it[1].length === 2 && it[1].every(Number.isFinite);
+    return new Map(found.filter(isRange));
+  } catch {
+    // Someone changed the address by hand.
+    return new Map();
+  }
+}
+
 interface PictureProps {
-  runs: readonly RunDetail[];
-  passing: ReadonlySet<RunDetail>;
+  runs: readonly Run[];
+  passing: ReadonlySet<Run>;
   axes: readonly Axis[];
   ranges: ReadonlyMap<string, Range>;
-  onRange(field: string, range: Range | null): void;
+  /** While it is dragged, and once more when it is done. */
+  onRange(field: string, range: Range | null, done: boolean): void;
 }
 
 function Picture({ runs, passing, axes, ranges, onRange }: PictureProps) {
-  const hovered = useSignal<RunDetail | null>(null);
+  const hovered = useSignal<Run | null>(null);
   const width = 2 * SIDE + GAP * (axes.length - 1);
   const across = (place: number) => SIDE + GAP * place;
   const down = (at: number) => HEIGHT - BOTTOM - at * (HEIGHT - BOTTOM - TOP);
@@ -87,14 +108,14 @@ function Picture({ runs, passing, axes, ranges, onRange }: PictureProps) {
     const start = at(event.clientY);
     area.setPointerCapture(event.pointerId);
     const to = (y: number): Range => [Math.min(start, at(y)), Math.max(start, at(y))];
-    area.onpointermove = (move) => onRange(axis.field, to(move.clientY));
+    area.onpointermove = (move) => onRange(axis.field, to(move.clientY), false);
     area.onpointerup = area.onpointercancel = (up) => {
       area.onpointermove = null;
       const [low, high] = to(up.clientY);
-      onRange(axis.field, high - low < SHORTEST ? null : [low, high]);
+      onRange(axis.field, high - low < SHORTEST ? null : [low, high], true);
     };
   };
-  const words = (run: RunDetail) => `${run.runName}: ${axes.map((axis) => `${axis.words} ${plain(fieldValue(run, axis.field) ?? "–")}`).join(", ")}`;
+  const words = (run: Run) => `${run.runName}: ${axes.map((axis) => `${axis.words} ${plain(fieldValue(run, axis.field) ?? "–")}`).join(", ")}`;
   const order = [...runs].sort((a, b) => Number(passing.has(a)) - Number(passing.has(b)) || Number(a === hovered.value) - Number(b === hovered.value));
   return (
     <figure class="drawing">

@@ -2,7 +2,8 @@ import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ApiError, type Project, projects, workspaces } from "../../api";
 import { Header } from "../../parts/header";
-import { Failure, QuickStart } from "../../parts/notice";
+import { Failure } from "../../parts/notice";
+import { QuickStart } from "../../parts/quickstart";
 import { Ago } from "../../parts/time";
 import { link } from "../../router";
 
@@ -51,7 +52,7 @@ export function ProjectsView() {
 }
 
 function Projects({ rows }: { rows: Row[] }) {
-  if (!rows.some((row) => row.runCount)) return <QuickStart project={rows[0]?.projectSlug ?? "my-project"} />;
+  if (!rows.some((row) => row.runCount)) return <QuickStart workspace={rows[0]?.workspace ?? "default-workspace"} project={rows[0]?.projectSlug ?? "default-project"} />;
   const many = new Set(rows.map((row) => row.workspace)).size > 1;
   return (
     <table class="rows projects">

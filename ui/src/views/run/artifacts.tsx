@@ -1,11 +1,12 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { ApiError, type RunDetail } from "../../api";
-import { count, dateTime, flattened, plain } from "../../format";
+import { bytes, count, dateTime, flattened, plain } from "../../format";
 import { Copyable, Failure } from "../../parts/notice";
 import { Ago } from "../../parts/time";
-import { link, route, setQuery } from "../../router";
-import { type ArtifactFile, fileAddress, type LineageRun, type RunArtifact, type WholeArtifact } from "./artifacts.api";
+import { route, setQuery } from "../../router";
+import { type ArtifactFile, fileAddress, type RunArtifact, type WholeArtifact } from "./artifacts.api";
+import { Lineage } from "./artifacts.lineage";
 import { ArtifactList, OpenArtifact } from "./artifacts.model";
 import "./artifacts.css";
 import type { RunModel } from "./model";
@@ -15,7 +16,6 @@ const SNIPPET = [
   'run.checkpoint("last.ckpt", step=step)',
   'folder = run.use_artifact("model.pt:best").download()',
 ].join("\n");
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 /** The tab: what the run made and used, and one version opened. What is chosen is in the address. */
 export function Artifacts({ run, model }: { run: RunDetail; model: RunModel }) {
@@ -120,30 +120,6 @@ function Opened({ artifactId, more }: { artifactId: string; more: number }) {
   );
 }
 
-/** Made by → the artifact → used by. */
-function Lineage({ artifact }: { artifact: WholeArtifact }) {
-  return (
-    <div class="lineage">
-      <Runs runs={artifact.madeBy} label="made by" />
-      <i aria-hidden="true" />
-      <b>{artifact.name}:v{artifact.version}</b>
-      <i aria-hidden="true" />
-      <Runs runs={artifact.usedBy} label="used by" />
-    </div>
-  );
-}
-
-function Runs({ runs, label }: { runs: LineageRun[]; label: string }) {
-  return (
-    <ul aria-label={label}>
-      <li class="muted">{runs.length ? label : `${label} no run`}</li>
-      {runs.map((run) => (
-        <li key={run.runId}><a href={`${link("runs", run.runId)}?tab=artifacts`} title={run.runId}>{run.runName}</a></li>
-      ))}
-    </ul>
-  );
-}
-
 function Files({ artifact }: { artifact: WholeArtifact }) {
   const error = useSignal<ApiError | null>(null);
   const failed = useSignal<string | null>(null);
@@ -175,10 +151,4 @@ function File({ file, save }: { file: ArtifactFile; save: (path: string) => void
       <td>{file.uri ? <span class="muted">elsewhere</span> : <button aria-label={`Download ${file.path}`} onClick={() => save(file.path)}>download</button>}</td>
     </tr>
   );
-}
-
-function bytes(size: number): string {
-  const unit = size < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log2(size) / 10));
-  const amount = size / 2 ** (10 * unit);
-  return `${unit === 0 || amount >= 100 ? Math.round(amount) : amount.toPrecision(3)} ${UNITS[unit]}`;
 }

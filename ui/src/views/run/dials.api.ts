@@ -15,6 +15,10 @@ export interface Dial {
   unit: string | null;
   description: string | null;
   value: Value;
+  /** Who may turn it: whoever is an owner, or everybody who may turn dials. */
+  role?: "owner" | "member";
+  /** The caller is one of them. */
+  mayTurn: boolean;
   updatedAtMs: number;
 }
 

@@ -30,7 +30,7 @@ export function Dials({ run, model }: { run: RunDetail; model: RunModel }) {
         <>
           {locked && <p class="notice" role="note">{locked}</p>}
           <ul class="board">
-            {known.dials.map((dial) => <Control key={dial.name} dial={dial} board={board} locked={locked !== null} />)}
+            {known.dials.map((dial) => <Control key={dial.name} dial={dial} board={board} locked={locked !== null || !dial.mayTurn} />)}
           </ul>
           <History board={board} locked={locked !== null} dials={known.dials} />
         </>
@@ -67,6 +67,7 @@ function Control({ dial, board, locked }: ControlProps) {
       <div class="setting">
         <Setting dial={dial} send={send} locked={locked} />
         {words && <span class="muted bounds">{words}</span>}
+        {dial.role === "owner" && <span class="muted bounds">owners only</span>}
       </div>
       <p class="fate" role="status">
         {refused ? <span class="bad">{refused}</span> : newest && <Fate command={newest} />}
@@ -252,7 +253,7 @@ function History({ board, dials, locked }: { board: DialModel; dials: Dial[]; lo
 /** Sends the former value. */
 function Undo({ command, dials, board, locked }: { command: Command; dials: Dial[]; board: DialModel; locked: boolean }) {
   const dial = dials.find(({ name }) => name === command.name);
-  if (!dial || locked || command.status !== "applied" || command.former === null || dial.value === command.former) return null;
+  if (!dial?.mayTurn || locked || command.status !== "applied" || command.former === null || dial.value === command.former) return null;
   const words = `Set ${command.name} to ${shown(command.former)} again`;
   return (
     <button title={words} aria-label={words} onClick={() => void board.turn(dial, command.former, "undo")}>

@@ -1,6 +1,5 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import type { RunDetail } from "../../api";
 import { number } from "../../format";
 import { route, setQuery } from "../../router";
 import { type Change, CHANGES, diff, type EvalRun, type Pair } from "./evals.api";
@@ -10,12 +9,12 @@ import { List, Score } from "./evals.parts";
 const SHAPES: Record<Change, string> = { regressed: "▼", improved: "▲", added: "+", removed: "−", same: "=" };
 
 /** What changed from another eval run of the suite to this one. */
-export function Comparison({ run, base, chosen, more }: { run: RunDetail; base: EvalRun; chosen: EvalRun; more: number }) {
+export function Comparison({ projectId, base, chosen, more }: { projectId: string; base: EvalRun; chosen: EvalRun; more: number }) {
   const query = route.value.query;
   const status = CHANGES.find((change) => change === query.get("status")) ?? null;
   const counts = useSignal<Record<Change, number> | null>(null);
   const asked = {
-    projectId: run.projectId,
+    projectId,
     baselineEvalRunId: base.evalRunId,
     candidateEvalRunId: chosen.evalRunId,
     scorer: query.get("scorer"),

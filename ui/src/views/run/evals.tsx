@@ -49,7 +49,7 @@ export function Evals({ run, model }: { run: RunDetail; model: RunModel }) {
       </div>
       <Sums evalRun={chosen} />
       {base
-        ? <Comparison key={`${base.evalRunId} ${chosen.evalRunId}`} run={run} base={base} chosen={chosen} more={more} />
+        ? <Comparison key={`${base.evalRunId} ${chosen.evalRunId}`} projectId={run.projectId} base={base} chosen={chosen} more={more} />
         : <Results key={chosen.evalRunId} run={run} chosen={chosen} more={more} />}
     </div>
   );

@@ -6,6 +6,7 @@ import { LiveStream, type LivePoints } from "../../stream";
 
 /** Speed is taken over this long: short enough to follow a change, long enough to be calm. */
 const SPEED_WINDOW_MS = 20_000;
+const CALM_MS = 250;
 const KINDS = ["logs", "spans", "media", "artifacts", "evals", "dials"];
 
 export class RunModel {
@@ -22,6 +23,7 @@ export class RunModel {
   readonly store = new SeriesStore();
   private closed = false;
   private stall = 0;
+  private telling = 0;
   private recent: [step: number, timeMs: number][] = [];
 
   constructor(readonly runId: string) {
@@ -55,6 +57,7 @@ export class RunModel {
   close(): void {
     this.closed = true;
     clearTimeout(this.stall);
+    clearTimeout(this.telling);
     this.stream.close();
     this.store.close();
   }
@@ -87,16 +90,23 @@ export class RunModel {
     }
   }
 
+  private tell(): void {
+    this.telling = 0;
+    const [step, timeMs] = this.recent.at(-1) ?? [0, 0];
+    this.recent = this.recent.filter(([, time]) => time > timeMs - SPEED_WINDOW_MS);
+    const [firstStep, firstTime] = this.recent[0] ?? [0, 0];
+    if (timeMs) this.reach(step);
+    this.stepsPerSecond.value = timeMs > firstTime ? ((step - firstStep) * 1000) / (timeMs - firstTime) : null;
+  }
+
   private reach(step: number | null): void {
     if (step !== null && step > (this.step.value ?? -Infinity)) this.step.value = step;
   }
 
   private advance(step: number, timeMs: number): void {
-    this.reach(step);
     this.recent.push([step, timeMs]);
-    this.recent = this.recent.filter(([, time]) => time > timeMs - SPEED_WINDOW_MS);
-    const [firstStep, firstTime] = this.recent[0]!;
-    this.stepsPerSecond.value = timeMs > firstTime ? ((step - firstStep) * 1000) / (timeMs - firstTime) : null;
+    // A hundred points a second would write the line at the top as often.
+    this.telling ||= window.setTimeout(() => this.tell(), CALM_MS);
     // A job that hangs has no speed.
     clearTimeout(this.stall);
     this.stall = window.setTimeout(() => {

@@ -1,12 +1,15 @@
 import type { ComponentChildren } from "preact";
 import type { Attempt, Marker, PrimaryMetric, RunDetail } from "../../api";
-import { markerText } from "../../chart/chart";
-import { clock, dateTime, flattened, number, plain } from "../../format";
+import { markerText } from "../../chart/tooltip";
+import { clock, count, dateTime, number, plain } from "../../format";
 import { Copyable } from "../../parts/notice";
 import { Status } from "../../parts/status";
 import { Lasted } from "../../parts/time";
+import { setQuery } from "../../router";
+import { Values } from "./values";
 
-const SHOWN_MARKERS = 50;
+const SHOWN_MARKERS = 20;
+const SHOWN_STAGES = 50;
 
 export function Overview({ run, markers }: { run: RunDetail; markers: readonly Marker[] }) {
   return (
@@ -16,12 +19,13 @@ export function Overview({ run, markers }: { run: RunDetail; markers: readonly M
         {run.traceback && <section><h2>Traceback</h2><pre class="traceback">{run.traceback}</pre></section>}
         <Delivery attempts={run.attempts} />
         <Attempts attempts={run.attempts} />
+        <Stages run={run} markers={markers} />
         <Events markers={markers} />
       </div>
       <div>
         <Values title="Config" values={run.config} words={plain} />
         <Values title="Summary" values={run.summary} words={rounded} />
-        {Object.keys(run.environment).length > 0 && <Values title="Environment" values={run.environment} words={plain} />}
+        <Environment values={run.environment} />
       </div>
     </div>
   );
@@ -148,46 +152,59 @@ function Attempts({ attempts }: { attempts: Attempt[] }) {
 }
 
 function Events({ markers }: { markers: readonly Marker[] }) {
-  if (!markers.length) return null;
+  const shown = markers.filter(({ kind }) => kind !== "stage");
+  if (!shown.length) return null;
   return (
     <section>
       <h2>Events</h2>
       <ol class="events">
-        {markers.slice(-SHOWN_MARKERS).reverse().map((marker) => (
-          <li class={marker.kind === "non_finite" ? "bad" : ""}><time>{clock(marker.timeMs)}</time> {markerText(marker)}</li>
+        {shown.slice(-SHOWN_MARKERS).reverse().map((marker, place) => (
+          <li key={place} class={marker.kind === "non_finite" ? "bad" : ""}><time>{clock(marker.timeMs)}</time> {markerText(marker)}</li>
         ))}
       </ol>
+      <button onClick={() => setQuery({ tab: "events" }, true)}>all events</button>
     </section>
+  );
+}
+
+/** The stages a run went through: from which step, and for how long. */
+function Stages({ run, markers }: { run: RunDetail; markers: readonly Marker[] }) {
+  const stages = markers.filter(({ kind }) => kind === "stage");
+  if (!stages.length) return null;
+  const now = run.finishedAtMs ?? (run.status === "running" ? null : run.updatedAtMs);
+  return (
+    <section>
+      <h2>Stages</h2>
+      <table class="rows stages">
+        <thead><tr><th>Stage</th><th class="figure">From step</th><th class="figure">Time</th></tr></thead>
+        <tbody>
+          {stages.map((stage, place) => (
+            <tr key={place}>
+              <td class="name" title={stage.name}>{stage.name}</td>
+              <td class="figure">{stage.step?.toLocaleString("en-US") ?? "–"}</td>
+              <td class="figure"><Lasted startMs={stage.timeMs} endMs={stages[place + 1]?.timeMs ?? now} /></td>
+            </tr>
+          )).slice(-SHOWN_STAGES)}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+/** The machine in short; every package stands under Code. */
+function Environment({ values }: { values: Record<string, unknown> }) {
+  const { packages, ...rest } = values;
+  if (!Object.keys(values).length) return null;
+  const amount = typeof packages === "object" && packages !== null ? Object.keys(packages).length : 0;
+  return (
+    <>
+      <Values title="Environment" values={rest} words={plain} />
+      {amount > 0 && <p><button onClick={() => setQuery({ tab: "code", file: "/environment" }, true)}>{count(amount, "package")}</button></p>}
+    </>
   );
 }
 
 /** Results are read at a glance, with the exact value on hover; a config is read to be used again. */
 function rounded(value: unknown): string {
   return typeof value === "number" ? number(value) : plain(value);
-}
-
-interface ValuesProps {
-  title: string;
-  values: Record<string, unknown>;
-  words(value: unknown): string;
-}
-
-function Values({ title, values, words }: ValuesProps) {
-  const rows = flattened(values);
-  return (
-    <section>
-      <h2>{title}</h2>
-      {rows.length === 0 && <p class="muted">Empty.</p>}
-      <table class="rows values">
-        <tbody>
-          {rows.map(([name, value]) => (
-            <tr key={name}>
-              <th scope="row" class="code" title={name}>{name}</th>
-              <td class="code" title={plain(value)}>{words(value)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </section>
-  );
 }

@@ -1,19 +1,18 @@
 import { useEffect, useMemo } from "preact/hooks";
 import type { RunDetail } from "../../api";
-import type { ChartContext } from "../../chart/chart";
-import { ChartControls } from "../../chart/controls";
-import { ChartGrid } from "../../chart/grid";
-import { useHover } from "../../chart/hover";
-import { chartView } from "../../chart/view";
-import { count } from "../../format";
+import { ChartPanel } from "../../chart/panel";
+import { count, number } from "../../format";
 import { Header } from "../../parts/header";
 import { Failure } from "../../parts/notice";
 import { Status } from "../../parts/status";
 import { Lasted } from "../../parts/time";
 import { route, setQuery } from "../../router";
 import { Artifacts } from "./artifacts";
+import { CodeView } from "./code";
+import { Delivery } from "./delivery";
 import { Dials } from "./dials";
 import { Evals } from "./evals";
+import { Events } from "./events";
 import { RunModel } from "./model";
 import { Logs } from "./logs";
 import { Media } from "./media";
@@ -33,6 +32,9 @@ const TABS: [string, string][] = [
   ["artifacts", "Artifacts"],
   ["traces", "Traces"],
   ["evals", "Evals"],
+  ["code", "Code"],
+  ["events", "Events"],
+  ["delivery", "Delivery"],
 ];
 
 export function RunView({ runId }: { runId: string }) {
@@ -78,6 +80,9 @@ function Loaded({ model, run }: { model: RunModel; run: RunDetail }) {
       {tab === "tables" && <Tables model={model} run={run} />}
       {tab === "traces" && <Traces model={model} run={run} />}
       {tab === "evals" && <Evals run={run} model={model} />}
+      {tab === "code" && <CodeView run={run} model={model} />}
+      {tab === "events" && <Events run={run} model={model} />}
+      {tab === "delivery" && <Delivery run={run} />}
     </main>
   );
 }
@@ -93,23 +98,13 @@ function RunLine({ model, run }: { model: RunModel; run: RunDetail }) {
       {step !== null && <span class="figure">step {step.toLocaleString("en-US")}</span>}
       {speed !== null && <span class="figure">{Number(speed.toPrecision(3))} steps/s</span>}
       {run.attempts.length > 1 && <span>{count(run.attempts.length, "attempt")}</span>}
+      {run.primaryMetric?.value != null && <span class="figure best" title={`the ${run.primaryMetric.mode} of ${run.primaryMetric.name}: ${run.primaryMetric.value}`}><span class="muted">{run.primaryMetric.name}</span> {number(run.primaryMetric.value)}{run.primaryMetric.step !== null && <span class="muted"> at {run.primaryMetric.step.toLocaleString("en-US")}</span>}</span>}
       {run.reason && <span class="reason" title={run.reason}>{run.reason}</span>}
     </div>
   );
 }
 
 function Charts({ model, run }: { model: RunModel; run: RunDetail }) {
-  const hover = useHover();
-  const { x, zoom } = chartView.value;
-  const { runId, runName: name, startedAtMs } = run;
-  useEffect(() => model.store.setScope({ runs: new Map([[runId, startedAtMs]]), x, zoom }), [x, zoom, startedAtMs]);
-  const runs = useMemo(() => new Map([[runId, { name, startedAtMs }]]), [name, startedAtMs]);
-  const markers = useMemo(() => new Map([[runId, model.markers.value]]), [model.markers.value]);
-  const context: ChartContext = { store: model.store, runs, markers, hover };
-  return (
-    <div class="panel">
-      <ChartControls filterKey />
-      <ChartGrid metrics={model.metrics.value.filter((metric) => !isSystem(metric))} context={context} />
-    </div>
-  );
+  const metrics = model.metrics.value.filter((metric) => !isSystem(metric));
+  return <ChartPanel store={model.store} metrics={metrics} runs={[run]} markers={model.markers.value} filterKey />;
 }

@@ -1,4 +1,3 @@
-import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import type { RunDetail } from "../../api";
 import { count } from "../../format";
@@ -36,7 +35,7 @@ export function Tables({ run, model }: { run: RunDetail; model: RunModel }) {
         {chosen && keys && (
           <label>
             table
-            <select value={chosen.key} onChange={(event) => setQuery({ table: event.currentTarget.value, [STEP]: null }, true)}>
+            <select value={chosen.key} onChange={(event) => setQuery({ table: event.currentTarget.value, [STEP]: null, order: null, page: null }, true)}>
               {keys.map(({ key }) => <option>{key}</option>)}
             </select>
           </label>
@@ -44,7 +43,7 @@ export function Tables({ run, model }: { run: RunDetail; model: RunModel }) {
         <Steps steps={stepsOf(all)} step={step} name={STEP} />
         <input
           type="search" class="filter" placeholder="filter rows  /" aria-label="Filter rows" data-filter
-          value={query.get("rows") ?? ""} onInput={(event) => setQuery({ rows: event.currentTarget.value })}
+          value={query.get("rows") ?? ""} onInput={(event) => setQuery({ rows: event.currentTarget.value, page: null })}
         />
       </div>
       {media.error.value && <Failure error={media.error.value} retry={() => void media.load()} />}
@@ -74,8 +73,8 @@ function TableItem({ item, filter }: { item: MediaItem; filter: string }) {
 }
 
 function Grid({ file, item, filter }: { file: TableFile; item: MediaItem; filter: string }) {
-  const order = useSignal<Order | null>(null);
-  const page = useSignal(0);
+  const order = orderOf(route.value.query.get("order"));
+  const asked = Number(route.value.query.get("page")) || 1;
   const { columns, rows } = file;
   const kinds = useMemo(() => columns.map((_, at) => columnKind(rows, at)), [file]);
   const wanted = filter.trim().toLowerCase();
@@ -83,9 +82,10 @@ function Grid({ file, item, filter }: { file: TableFile; item: MediaItem; filter
     () => (wanted ? rows.filter((row) => row.some((cell) => cellText(cell).toLowerCase().includes(wanted))) : rows),
     [file, wanted],
   );
-  const sorted = useMemo(() => ordered(found, order.value), [found, order.value]);
+  const sorted = useMemo(() => ordered(found, order), [found, order?.column, order?.direction]);
   const pages = Math.max(1, Math.ceil(sorted.length / PAGE));
-  const at = Math.min(page.value, pages - 1);
+  const at = Math.max(0, Math.min(asked, pages) - 1);
+  const turn = (to: number) => setQuery({ page: to ? String(to + 1) : null });
   const { totalRows, totalColumns } = item.metadata;
   return (
     <>
@@ -95,9 +95,9 @@ function Grid({ file, item, filter }: { file: TableFile; item: MediaItem; filter
         {typeof totalColumns === "number" && <span class="cut"> {columns.length} of {totalColumns} columns were kept</span>}
         {pages > 1 && (
           <span class="pages">
-            <button disabled={at === 0} onClick={() => (page.value = at - 1)} aria-label="Previous page">‹</button>
+            <button disabled={at === 0} onClick={() => turn(at - 1)} aria-label="Previous page">‹</button>
             {(at * PAGE + 1).toLocaleString("en-US")}–{Math.min(sorted.length, (at + 1) * PAGE).toLocaleString("en-US")}
-            <button disabled={at === pages - 1} onClick={() => (page.value = at + 1)} aria-label="Next page">›</button>
+            <button disabled={at === pages - 1} onClick={() => turn(at + 1)} aria-label="Next page">›</button>
           </span>
         )}
         <Download item={item} words="JSON" />
@@ -109,8 +109,8 @@ function Grid({ file, item, filter }: { file: TableFile; item: MediaItem; filter
               {columns.map((name, column) => (
                 <ColumnHead
                   key={column} name={name} kind={kinds[column]!} rows={found} column={column}
-                  direction={order.value?.column === column ? order.value.direction : null}
-                  onSort={() => (order.value = next(order.value, column))}
+                  direction={order?.column === column ? order.direction : null}
+                  onSort={() => setQuery({ order: orderText(next(order, column)), page: null }, true)}
                 />
               ))}
             </tr>
@@ -125,6 +125,16 @@ function Grid({ file, item, filter }: { file: TableFile; item: MediaItem; filter
       {wanted && !found.length && <p class="muted">No row has “{filter}” in it. <button onClick={() => setQuery({ rows: null })}>Show all</button></p>}
     </>
   );
+}
+
+/** In the address: the column from 1 on, with a minus for downwards. */
+function orderOf(text: string | null): Order | null {
+  const column = Math.abs(Number(text)) - 1;
+  return text && Number.isInteger(column) && column >= 0 ? { column, direction: text.startsWith("-") ? -1 : 1 } : null;
+}
+
+function orderText(order: Order | null): string | null {
+  return order && `${order.direction < 0 ? "-" : ""}${order.column + 1}`;
 }
 
 /** A click on a column: upwards, downwards, as it was logged. */

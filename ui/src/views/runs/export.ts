@@ -12,7 +12,7 @@ export function csv(runs: readonly Run[]): string {
   return [columns.map(cell).join(","), ...lines].join("\r\n") + "\r\n";
 }
 
-function cell(value: unknown): string {
+export function cell(value: unknown): string {
   if (value === null) return "";
   let text = Array.isArray(value) && value.every((one) => typeof one === "string") ? value.join(", ") : plain(value);
   // A spreadsheet would run a text that begins like a formula.
@@ -29,8 +29,8 @@ export function json(runs: readonly Run[]): string {
   return JSON.stringify(rows, null, 2);
 }
 
-export function download(name: string, type: string, text: string): void {
-  const url = URL.createObjectURL(new Blob([text], { type }));
+export function download(name: string, type: string, content: BlobPart): void {
+  const url = URL.createObjectURL(new Blob([content], { type }));
   const anchor = document.createElement("a");
   anchor.href = url;
   anchor.download = name;

@@ -220,9 +220,11 @@ export class ProjectModel {
       more: (runId, kinds) => {
         if (kinds.includes("deleted")) this.forget([runId]);
       },
+      marker: (runId, marker) => this.store.markers.add(runId, marker),
       resync: () => {
         void this.load();
         this.store.refetch();
+        this.store.markers.refetch();
       },
     });
   }

@@ -1,14 +1,12 @@
 import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import type { Run } from "../../api";
-import type { ChartContext, ChartRun } from "../../chart/chart";
-import { ChartControls } from "../../chart/controls";
-import { ChartGrid } from "../../chart/grid";
 import { useHover } from "../../chart/hover";
-import { chartView } from "../../chart/view";
+import { ChartPanel } from "../../chart/panel";
 import { count } from "../../format";
 import { Header } from "../../parts/header";
-import { Failure, QuickStart } from "../../parts/notice";
+import { Failure } from "../../parts/notice";
+import { QuickStart } from "../../parts/quickstart";
 import { route, setQuery } from "../../router";
 import { BulkBar, compareLink, NoticeBar } from "./bulk";
 import { defaultColumns, type Layout, listText, parseList, parseSort, sorted, sortText } from "./columns";
@@ -24,7 +22,6 @@ import { RunsTable } from "./table";
 
 const SHOWN_AT_FIRST = 10;
 const GROUP_FACTS = ["status", "group", "job", "path", "tags", "kind"];
-const NO_MARKERS: ChartContext["markers"] = new Map();
 
 interface Place {
   workspace: string;
@@ -44,7 +41,7 @@ export function ProjectView({ workspace, project }: Place) {
       {model.error.value && <Failure error={model.error.value} retry={() => model.load()} />}
       {runs ? (
         runs.size ? <Filled model={model} runs={runs} place={{ workspace, project }} /> : (
-          <main class="page"><NoticeBar model={model} /><QuickStart project={project} /></main>
+          <main class="page"><NoticeBar model={model} /><QuickStart workspace={workspace} project={project} /></main>
         )
       ) : (
         !model.error.value && <main class="page"><p class="muted">Loading runs …</p></main>
@@ -80,16 +77,7 @@ function Filled({ model, runs, place }: { model: ProjectModel; runs: ReadonlyMap
   const selected = selection.value;
   const chosen = useMemo(() => listed.filter((run) => selected.has(run.runId)), [listed, selected]);
 
-  const shownKey = listed.filter((run) => visible.has(run.runId)).map((run) => run.runId + run.runName).join();
-  const shown = useMemo<ReadonlyMap<string, ChartRun>>(
-    () => new Map(listed.filter((run) => visible.has(run.runId)).map((run) => [run.runId, { name: run.runName, startedAtMs: run.startedAtMs }])),
-    [shownKey],
-  );
-  const { x, zoom } = chartView.value;
-  useEffect(() => {
-    const starts = new Map([...shown].map(([runId, run]) => [runId, run.startedAtMs]));
-    model.store.setScope({ runs: starts, x, zoom });
-  }, [shown, x, zoom]);
+  const shown = useMemo(() => listed.filter((run) => visible.has(run.runId)), [listed, visible]);
 
   const onShow = (runIds: readonly string[], show: boolean) => showRuns(changed(visible, runIds, show));
   const onSelect = (runIds: readonly string[], select: boolean) => (selection.value = changed(selected, runIds, select));
@@ -105,7 +93,6 @@ function Filled({ model, runs, place }: { model: ProjectModel; runs: ReadonlyMap
   useTableKeys({ rows, cursor, selected, visible, onSelect, onShow, onOnly, onCompare });
 
   const charts = query.get("charts") !== "0";
-  const context: ChartContext = { store: model.store, runs: shown, markers: NO_MARKERS, hover };
   return (
     <main class={charts ? "split" : "split whole"}>
       <div class="list">
@@ -115,7 +102,7 @@ function Filled({ model, runs, place }: { model: ProjectModel; runs: ReadonlyMap
         </div>
         <div class="controls">
           <b>{listed.length === all.length ? count(all.length, "run") : `${listed.length.toLocaleString("en-US")} of ${count(all.length, "run")}`}</b>
-          <span class="muted">{shown.size} shown</span>
+          <span class="muted">{shown.length} shown</span>
           <button onClick={() => showRuns(new Set(listed.map((run) => run.runId)))}>all</button>
           <button onClick={() => showRuns(new Set())}>none</button>
           <span class="space" />
@@ -142,14 +129,11 @@ function Filled({ model, runs, place }: { model: ProjectModel; runs: ReadonlyMap
           )}
         </RunsTable>
       </div>
-      {charts && (
-        <div class="panel">
-          <ChartControls filterKey={false} />
-          <div class="scroll">
-            {shown.size ? <ChartGrid metrics={model.metrics.value} context={context} /> : <p class="empty">No run is shown. The dots in the table show and hide runs.</p>}
-          </div>
-        </div>
-      )}
+      {charts && (shown.length ? (
+        <ChartPanel store={model.store} metrics={model.metrics.value} runs={shown} hover={hover} filterKey={false} />
+      ) : (
+        <div class="panel"><p class="empty">No run is shown. The dots in the table show and hide runs.</p></div>
+      ))}
     </main>
   );
 }

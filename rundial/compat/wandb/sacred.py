@@ -1,0 +1,7 @@
+"""An observer for Sacred."""
+
+from __future__ import annotations
+
+from rundial.compat.wandb.integration.sacred import WandbObserver
+
+__all__ = ["WandbObserver"]

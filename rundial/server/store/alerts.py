@@ -1,0 +1,68 @@
+"""The alerts of a project: what its runs raised for people to look at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from rundial.server.store.accounts import Principal
+from rundial.server.store.admission import find_project
+from rundial.server.store.engine import Engine
+from rundial.server.store.run_edits import PRESENT
+from rundial.server.store.runs import _cursor as cursor_of
+from rundial.server.store.runs import _position as position_of
+
+Json = dict[str, Any]
+
+
+class Alerts:
+    """Reading markers of the kind ``alert`` over all runs of a project."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def of_project(
+        self, principal: Principal, project: str, *, limit: int, cursor: str | None
+    ) -> tuple[list[Json], str | None] | None:
+        """A page of alerts, newest first; None when the project is not visible.
+
+        Raises :class:`Refusal` for a cursor that is none.
+        """
+        after = position_of(cursor, 3)
+        with self._engine.read() as db:
+            project_id = find_project(db, principal, project)
+            if project_id is None:
+                return None
+            where, values = "", []
+            if after is not None:
+                ms, run_id, place = after
+                where = " AND (m.time_ms < ? OR (m.time_ms = ? AND (m.run_id < ? OR (m.run_id = ? AND m.place < ?))))"
+                values = [ms, ms, run_id, run_id, place]
+            rows = db.execute(
+                "SELECT m.run_id, m.place, r.name, m.time_ms, m.name, m.step, m.attrs"
+                " FROM runs r JOIN markers m ON m.run_id = r.run_id"
+                f" WHERE r.project_id = ? AND m.kind = 'alert' AND {PRESENT}{where}"
+                " ORDER BY m.time_ms DESC, m.run_id DESC, m.place DESC LIMIT ?",
+                (project_id, *values, limit + 1),
+            ).fetchall()
+        found = [_document(row) for row in rows[:limit]]
+        if len(rows) <= limit:
+            return found, None
+        run_id, place, _, ms, *_ = rows[limit - 1]
+        return found, cursor_of([ms, run_id, place])
+
+
+def _document(row: tuple[Any, ...]) -> Json:
+    run_id, place, run_name, ms, title, step, attrs = row
+    said = msgspec.json.decode(attrs)
+    return {
+        "runId": run_id,
+        "place": place,
+        "runName": run_name,
+        "timeMs": ms,
+        "title": title,
+        "step": step,
+        "level": said.get("level") or "info",
+        "text": said.get("text") or "",
+    }
