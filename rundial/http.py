@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -137,6 +137,27 @@ class HttpSession:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             message = f"{operation} failed: {self._url} answered something that is no JSON object. Is it a proxy?"
             raise RequestError(message, response.status_code) from error
+
+    def download(self, operation: str, path: str, write: Callable[[bytes], object]) -> None:
+        """Hand the bytes that a route answers to ``write``, piece by piece. Raises as :meth:`call` does."""
+        import requests
+
+        if self._session is None:
+            self._session = self._connect()
+        try:
+            with self._session.get(
+                f"{self._url}{_API}{path}",
+                headers=self._headers(False, False),
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                if not response.ok or response.is_redirect:
+                    raise _refusal(operation, response.status_code, response.content)
+                for piece in response.iter_content(1024 * 1024):
+                    write(piece)
+        except requests.RequestException as error:
+            raise UnreachableError(f"{operation} failed: no answer from {self._url} ({_cause(error)})") from error
 
     def _connect(self) -> Any:
         import requests

@@ -44,6 +44,7 @@ from rundial.server.api import (
 )
 from rundial.server.api.errors import answer_http_exception, not_found
 from rundial.server.auth import ANYONE, PUBLIC, Guard, Rule
+from rundial.server.connections import BACKLOG, Connection, most_connections
 from rundial.server.store import Store
 
 STATIC = Path(__file__).with_name("static")
@@ -251,7 +252,9 @@ class Server(uvicorn.Server):
             access_log=False,
             log_level="warning",
             lifespan="on",
-            http="h11",  # it bounds the head of a request; httptools, where it is installed, does not
+            # h11 bounds the head of a request; httptools, where it is installed, does not.
+            http=type("Bounded", (Connection,), {"most": most_connections()}),
+            backlog=BACKLOG,
             ws="none",
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,

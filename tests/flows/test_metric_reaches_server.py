@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rundial.client import HttpClient
+
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
@@ -141,6 +143,8 @@ def test_what_a_run_is_reaches_the_server(start_server, script):
 def test_a_definite_no_is_one_error_at_init(start_server, script, options, code, says):
     """A server that refuses the run is heard before training starts, and nothing is left behind."""
     server = start_server()
+    client = HttpClient(server.url, api_key=server.key)
+    key = client.create_api_key("default-workspace", "default-project", ["admin"])["apiKey"]
     process = script(
         """
         import json, sys
@@ -152,7 +156,7 @@ def test_a_definite_no_is_one_error_at_init(start_server, script, options, code,
             print(type(error).__name__, error)
         """,
         server.url,
-        server.key,
+        key if "workspace" in options else server.key,
         json.dumps(options),
     )
     out, err = process.output()

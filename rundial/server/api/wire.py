@@ -163,6 +163,7 @@ class MetricExport(Struct, rename="camel", forbid_unknown_fields=True):
     end_ms: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] = 2**63 - 1
     limit: Annotated[int, Meta(ge=1, le=EXPORT_ROWS)] = 1000
     format: Literal["json"] = "json"
+    details: bool = False
     cursor: str | None = None
 
 
@@ -237,7 +238,7 @@ async def export_metrics(request: Request) -> Response:
         if asked.project_id is not None and not store.logs.belongs(principal, asked.run_id, asked.project_id):
             return None
         return store.exports.metrics(
-            asked.run_id, asked.metric_keys, asked.start_ms, asked.end_ms, asked.limit, asked.cursor
+            asked.run_id, asked.metric_keys, asked.start_ms, asked.end_ms, asked.limit, asked.cursor, asked.details
         )
 
     return await answer(find)

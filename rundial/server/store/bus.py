@@ -88,8 +88,11 @@ class Bus:
             self._stop.wait(RETRY_SECONDS)
 
     def _hear(self, connection: psycopg.Connection[Any]) -> None:
+        ready = select.poll()  # select() knows no descriptors beyond 1,023
+        for descriptor in (connection.fileno(), self._wake):
+            ready.register(descriptor, select.POLLIN)
         while not self._stop.is_set():
-            select.select([connection.fileno(), self._wake], [], [])
+            ready.poll()
             connection.pgconn.consume_input()
             while (message := connection.pgconn.notifies()) is not None:
                 self._guarded(self._heard, message.extra.decode())

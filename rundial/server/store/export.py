@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from rundial.server.store.columns import Floats, Ints, read_floats, read_ints, unpack_texts
+from rundial.server.store.columns import Floats, Ints, Labels, read_floats, read_ints, unpack_labels, unpack_texts
 from rundial.server.store.engine import Db, Engine
 from rundial.server.store.inbox import KeyName, Kind, Tail, read_tail
 from rundial.server.store.refusal import Refusal, invalid
@@ -34,9 +34,15 @@ class _Part:
     """Consecutive points of a key. Of most parts only the times are looked at, so the rest is decoded on demand."""
 
     def __init__(
-        self, kind: Kind, times: Ints, packed: tuple[bytes, bytes] | None, plain: tuple[Ints, Floats | list[str]] | None
+        self,
+        kind: Kind,
+        times: Ints,
+        packed: tuple[bytes, bytes] | None,
+        plain: tuple[Ints, Floats | list[str]] | None,
+        labels: bytes | Labels | None,
     ) -> None:
         self.times = times
+        self._labels = labels
         self._kind = kind
         self._packed = packed
         self._plain = plain
@@ -49,6 +55,16 @@ class _Part:
         steps, values = self._plain
         value = values[place]
         return int(steps[place]), value if isinstance(value, str) else float(value)
+
+    def label(self, place: int) -> tuple[str | None, dict[str, str] | None]:
+        """Stage and context of one point."""
+        if not isinstance(self._labels, list):
+            self._labels = unpack_labels(self._labels, len(self.times))
+        for count, stage, context in self._labels:
+            if place < count:
+                return stage, context
+            place -= count
+        return None, None
 
     def _unpacked(self, step_data: bytes, value_data: bytes) -> tuple[Ints, Floats | list[str]]:
         steps = np.empty(len(self.times), "<i8")
@@ -72,9 +88,18 @@ class Exports:
         self._engine = engine
 
     def metrics(
-        self, run_id: str, keys: Sequence[str] | None, start_ms: int, end_ms: int, limit: int, cursor: str | None
+        self,
+        run_id: str,
+        keys: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+        limit: int,
+        cursor: str | None,
+        details: bool = False,
     ) -> Json:
         """At most ``limit`` points between two moments (Unix milliseconds, both included), by time.
+
+        With ``details`` each says its ``order`` of arrival among those of its key, its stage and its context.
 
         Raises :class:`Refusal`: a cursor that is none, or too many keys.
         """
@@ -82,7 +107,7 @@ class Exports:
         with self._engine.read() as db:
             series = [_load(db, run_id, key, entry, tail) for key, entry, tail in _keys(db, run_id, keys)]
         chosen = _choose(series, start_ms if after is None else max(start_ms, after.time_ms), end_ms, after, limit + 1)
-        rows = [_row(series[number], place, ms) for ms, number, place in chosen[:limit]]
+        rows = [_row(series[number], place, ms, details) for ms, number, place in chosen[:limit]]
         following: str | None = None
         if len(chosen) > limit:
             ms, number, place = chosen[limit - 1]
@@ -110,16 +135,16 @@ def _keys(db: Db, run_id: str, names: Sequence[str] | None) -> list[tuple[KeyNam
 def _load(db: Db, run_id: str, key: KeyName, entry: tuple[int, int] | None, tail: Tail) -> _Series:
     parts: list[_Part] = []
     if entry is not None:
-        for points, steps, times, values in db.execute(
-            "SELECT points, steps, times, vals FROM chunks WHERE run_id = ? AND key_id = ? ORDER BY place",
+        for points, steps, times, values, labels in db.execute(
+            "SELECT points, steps, times, vals, labels FROM chunks WHERE run_id = ? AND key_id = ? ORDER BY place",
             (run_id, entry[0]),
         ):
             decoded = np.empty(points, "<i8")
             read_ints(times, decoded)
-            parts.append(_Part(key[1], decoded, (steps, values), None))
+            parts.append(_Part(key[1], decoded, (steps, values), None, labels))
     fresh = tail.column(key, entry[1] if entry else 0)
     if fresh is not None:
-        parts.append(_Part(key[1], fresh.times, None, (fresh.steps, fresh.values)))
+        parts.append(_Part(key[1], fresh.times, None, (fresh.steps, fresh.values), fresh.labels))
     return _Series(key, parts)
 
 
@@ -155,11 +180,16 @@ def _choose(
     return list(zip(all_times[order].tolist(), all_owners[order].tolist(), all_places[order].tolist()))
 
 
-def _row(series: _Series, place: int, ms: int) -> Json:
+def _row(series: _Series, order: int, ms: int, details: bool) -> Json:
+    place = order
     for part in series.parts:
         if place < len(part.times):
             step, value = part.point(place)
-            return {"metricKey": series.key[0], "step": step, "timestampMs": ms, "value": value}
+            row: Json = {"metricKey": series.key[0], "step": step, "timestampMs": ms, "value": value}
+            if details:
+                stage, context = part.label(place)
+                row |= {"order": order, "stage": stage, "context": context}
+            return row
         place -= len(part.times)
     raise AssertionError("a place beyond the series")
 
