@@ -27,6 +27,8 @@ class Staged(NamedTuple):
 
     folder: Path
     kind: Kind
+    name: str
+    """Of the artifact, whose versions are numbered and aliased as they arrive; empty for media, which have no order."""
     size: int
     """Bytes of its files."""
     copied: int
@@ -34,7 +36,7 @@ class Staged(NamedTuple):
 
 
 class Senders:
-    """Sends staged jobs, several at a time, until they are at the server.
+    """Sends staged jobs until they are at the server: several at a time, the versions of one artifact in their order.
 
     Args:
         settings: how many threads, time-outs, mode.
@@ -70,6 +72,8 @@ class Senders:
         self._drop = drop
         self._ended = ended
         self._waiting: deque[Staged] = deque()
+        self._under_way: set[str] = set()
+        """Names of the artifacts that are being sent."""
         self._progress: dict[Path, int] = {}
         self._lock = threading.RLock()
         self._threads: list[threading.Thread] = []
@@ -81,7 +85,8 @@ class Senders:
 
     def add(self, staged: Staged) -> None:
         """Send a job when there is a server for it."""
-        self._waiting.append(staged)
+        with self._lock:
+            self._waiting.append(staged)
         self.look()
 
     def look(self) -> None:
@@ -145,15 +150,19 @@ class Senders:
 
     def _send_next(self, client: StoreClient) -> bool:
         with self._lock:
-            if not self._waiting:
+            staged = next((it for it in self._waiting if it.name not in self._under_way), None)
+            if staged is None:
                 return False
-            staged = self._waiting.popleft()
+            self._waiting.remove(staged)
+            if staged.name:
+                self._under_way.add(staged.name)
             self._busy += 1
         try:
             self._send(staged, client)
         finally:
             with self._lock:
                 self._busy -= 1
+                self._under_way.discard(staged.name)
         return True
 
     def _connected(self) -> StoreClient | None:
@@ -207,7 +216,9 @@ class Senders:
         if denied:
             message = f"{error} Uploads wait in {staged.folder.parent} and are tried again each minute."
             self._counters.warn_once("upload denied", message)
-        self._waiting.append(staged)
+        with self._lock:  # others get their turn, but no later version of the same artifact
+            later = [it for it in self._waiting if staged.name and it.name == staged.name]
+            self._waiting = deque([*(it for it in self._waiting if it not in later), staged, *later])
 
     def _advance(self, folder: Path, size: int) -> None:
         with self._lock:

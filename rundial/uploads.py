@@ -212,7 +212,7 @@ class Uploads:
         job.key = folder.name
         job.meta = self._meta
         job.time_ns = job.time_ns or time.time_ns()
-        staged = Staged(folder, kind, job.size, job.copied)
+        staged = Staged(folder, kind, job.name if kind == "artifact" else "", job.size, job.copied)
         try:
             write_job(folder, job)
         except (OSError, TypeError, ValueError) as error:  # no room, or metadata that JSON has no form for
@@ -320,7 +320,8 @@ class Uploads:
             full = self._copied > self._settings.artifact_staging_bytes
         if full:
             remove_job(folder)
-            self._drop(Staged(folder, task.kind, job.size, job.copied), "staging_full", _WHY["staging_full"])
+            refused = Staged(folder, task.kind, job.name, job.size, job.copied)
+            self._drop(refused, "staging_full", _WHY["staging_full"])
             return
         staged = self._journal(folder, job, task.kind)
         if staged is not None:

@@ -88,9 +88,15 @@ def _join(name: str, module: ModuleType) -> None:
 
 def register() -> None:
     """Join what has been imported, and what will be. May be called again."""
-    for name in list(_waiting):
-        module = sys.modules.get(name)
-        if module is not None:
-            _join(name, module)
-    if _waiting and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    for name, then in list(_waiting.items()):
+        when_imported(name, then)
+
+
+def when_imported(name: str, then: Callable[[Any], None]) -> None:
+    """Call ``then`` with a module: now when it has been imported, else right after its import."""
+    _waiting[name] = then
+    module = sys.modules.get(name)
+    if module is not None:
+        _join(name, module)
+    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())

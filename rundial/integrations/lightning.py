@@ -23,6 +23,7 @@ from rundial.integrations._adapter import (
 )
 from rundial.integrations._lightning_dials import offer_dials, restore
 from rundial.integrations._model_checkpoint import checkpoint_files, score_of, terms_of
+from rundial.integrations._register import when_imported
 from rundial.integrations.summary_writer import SummaryMethods
 from rundial.runs import Run
 
@@ -136,7 +137,6 @@ class RundialLogger(*_LOGGERS, *_CALLBACKS):  # type: ignore[misc]  # which of t
         self._trainer: Any = lambda: None
         self._dials = dials
         self._training: Training | None = None
-        _join_late()
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
@@ -157,7 +157,6 @@ class RundialLogger(*_LOGGERS, *_CALLBACKS):  # type: ignore[misc]  # which of t
     @property
     def experiment(self) -> Any:
         """The run with the methods of a SummaryWriter besides; on other ranks than zero something that does nothing."""
-        _join_late()
         if not _logs():
             return _Silent()
         if self._experiment is None:
@@ -461,15 +460,6 @@ def _logs() -> bool:
     return not getattr(_rank_zero_only, "rank", 0)
 
 
-def _join_late() -> None:
-    """Be a logger of a Lightning package, too, that was imported after this module."""
-    for root in _ROOTS:
-        package = "lightning.pytorch" if root == "lightning" else root
-        base = getattr(sys.modules.get(f"{package}.loggers.logger"), "Logger", None)
-        if base is not None and not issubclass(RundialLogger, base):
-            base.register(RundialLogger)
-
-
 def _folder(name: Any) -> Any:
     """A name that is safe as one folder of a path; an int stays one."""
     if isinstance(name, int):
@@ -486,4 +476,8 @@ def _step(trainer: Any) -> int:
     return int(trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
-_join_late()
+for _root in _ROOTS:
+    # A package that is imported later than this module takes the logger for one of its own, too.
+    _package = "lightning.pytorch" if _root == "lightning" else _root
+    if _package not in _PACKAGES:
+        when_imported(f"{_package}.loggers.logger", lambda module: module.Logger.register(RundialLogger))

@@ -227,6 +227,29 @@ def test_a_server_in_trouble_is_asked_again(store, status, route):
     assert len(set(store.puts)) == len(store.puts) == -(-BIG // PART)
 
 
+@pytest.mark.parametrize("status", [None, 503])
+def test_versions_arrive_in_their_order(store, status):
+    """Several threads send, the first version meets a slow server or one in trouble, and is the first all the same."""
+    initiated = []
+
+    def fault(method, path):
+        if "/initiate" not in path:
+            return None
+        initiated.append(path)
+        if len(initiated) > 1:
+            return None
+        time.sleep(0.3)
+        return status
+
+    store.fault = fault
+    run = start(store, artifact_concurrency=4)
+    for version in range(4):
+        Path("model.bin").write_bytes(bytes([version]))
+        run.log_artifact("model.bin", name="model")
+    assert run.finish(20)
+    assert store.contents("model") == [{"model.bin": bytes([version])} for version in range(4)]
+
+
 def test_a_refused_key_holds_everything(store):
     """401 is said once; the upload waits in its journal and is not lost."""
     store.fault = lambda method, path: 401 if "artifacts" in path else None
