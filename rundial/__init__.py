@@ -22,15 +22,12 @@ from rundial.runs import (
     Run,
     alert,
     checkpoint,
-    enabled,
     finish,
     init,
-    is_enabled,
     log,
-    reset_enabled,
     rule,
-    set_enabled,
 )
+from rundial.switch import enabled, is_enabled, reset_enabled, set_enabled
 from rundial.version import __version__
 
 RundialDiagnostics = Diagnostics

@@ -17,6 +17,7 @@ from rundial.config import resolve
 from rundial.errors import ConfigError, RundialError
 from rundial.evals import EvalRun
 from rundial.events import RunStart
+from rundial.start import identifier
 from rundial.wire import encode
 
 SUITE_VARIABLE = "RUNDIAL_EVAL_SUITE"
@@ -147,7 +148,7 @@ def _begin(config: pytest.Config) -> EvalRun:
 def _join(run_id: str, suite: evals.EvalSuite) -> runs.Run:
     """A part of a run that somebody else leads and will end."""
     settings = resolve({"project": suite.project_id, "quiet": True})
-    start = RunStart(0, runs._identifier(run_id), settings.workspace, settings.project, run_id, kind="eval")
+    start = RunStart(0, identifier(run_id), settings.workspace, settings.project, run_id, kind="eval")
     return runs._arrive(encode(start), msgspec.structs.asdict(settings), run_id, None)
 
 

@@ -24,6 +24,7 @@ from rundial.events import ResumeMode, RunKind, RunStart
 from rundial.http import Json
 from rundial.reading import StoredRun
 from rundial.runs import Run
+from rundial.start import identifier
 from rundial.wire import encode
 
 if TYPE_CHECKING:
@@ -244,7 +245,7 @@ class Client(HttpClient):
             settings = msgspec.structs.replace(self._settings, project=project_id)
             start = RunStart(
                 time_ns=time.time_ns(),
-                run_id=runs._identifier(run_id),
+                run_id=identifier(run_id),
                 workspace=settings.workspace,
                 project=project_id,
                 name=run_id,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from rundial.config import ENABLED_VARIABLE, Distributed, Mode, Settings, resolve, truth
+from rundial import start as start_of_run
+from rundial.config import Distributed, Mode, Settings, resolve
 from rundial.diagnostics import Counters, Diagnostics, say
 from rundial.distributed import detect_rank
 from rundial.errors import ConfigError
@@ -35,12 +33,10 @@ from rundial.events import (
 from rundial.exits import Ending, ending_of, watch
 from rundial.names import new_run_id, random_name, run_path
 from rundial.pipeline import Pipeline
-from rundial.repository import git_facts
 from rundial.summary import Summary
+from rundial.switch import is_enabled
 from rundial.transport import CLIENT
 from rundial.values import (
-    REDACTED,
-    is_secret_name,
     normalise,
     plain,
     redacted,
@@ -118,8 +114,8 @@ def init(
             be reached raises nothing: training starts, and the data follows.
     """
     global _current
-    _check_choice("kind", kind, _KINDS)
-    _check_choice("resume", resume, _RESUME)
+    start_of_run.check_choice("kind", kind, _KINDS)
+    start_of_run.check_choice("resume", resume, _RESUME)
     settings = resolve(
         {
             "project": project,
@@ -138,8 +134,8 @@ def init(
         raise ConfigError("resume='must' needs the run_id of the run to go on with.")
     rank = detect_rank(settings.distributed_rank)
     start = RunStart(
-        time_ns=_now() if time_ms is None else _time_ns(time_ms),
-        run_id=_identifier(run_id) if run_id is not None else new_run_id(),
+        time_ns=_now() if time_ms is None else start_of_run.time_ns(time_ms),
+        run_id=start_of_run.identifier(run_id) if run_id is not None else new_run_id(),
         workspace=settings.workspace,
         project=settings.project,
         name=str(name).strip() if name and str(name).strip() else random_name(),
@@ -147,112 +143,27 @@ def init(
         resume=resume,
         group=None if group is None else str(group),
         job_type=None if job_type is None else str(job_type),
-        tags=_tags(tags),
+        tags=start_of_run.texts(tags),
         host=os.uname().nodename,
         pid=os.getpid(),
         rank=rank,
         client=CLIENT,
-        system=_system(settings),
+        system=start_of_run.facts(settings),
         heartbeat_seconds=settings.heartbeat_seconds,
         part=rank > 0,
         path=None if path is None else run_path(path),
         alias=None if alias is None else str(alias),
         notes=None if notes is None else str(notes),
     )
-    values = _config(config)
-    start, later = _split_start(start, values)
-    run = Run(start, settings, None if _is_silent(settings, rank) else Pipeline(settings, start))
+    values = start_of_run.hyper_parameters(config)
+    start, later = start_of_run.split(start, values)
+    run = Run(start, settings, None if start_of_run.is_silent(settings, rank) else Pipeline(settings, start))
     run.config = values
     run._send_config(later)
     run._start()
     _current = run
     run._start_sources(system_metrics_provider)
     return run
-
-
-def _split_start(start: RunStart, config: dict[str, Any]) -> tuple[RunStart, dict[str, Any]]:
-    """The first record, with the configuration if it fits in, and what of it must follow."""
-    whole = msgspec.structs.replace(start, config=config)
-    if len(encode(whole)) <= MAX_RECORD_BYTES:
-        return whole, {}
-    return start, config
-
-
-def _is_silent(settings: Settings, rank: int) -> bool:
-    return settings.mode == "disabled" or (settings.distributed == "rank0" and rank > 0)
-
-
-def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
-
-
-def _time_ns(time_ms: object) -> int:
-    if not isinstance(time_ms, int) or not 0 <= time_ms < 1 << 43:
-        raise ConfigError(f"time_ms must be Unix time in whole milliseconds, not {time_ms!r:.80}.")
-    return time_ms * 1_000_000
-
-
-def _identifier(value: object) -> str:
-    text = str(value).strip()
-    if not text or len(text) > 128 or not text.isprintable() or any(c in text for c in "/\\?#% "):
-        raise ConfigError(f"run_id {text[:40]!r} cannot be used: 1 to 128 characters, no spaces, none of / \\ ? # %.")
-    return text
-
-
-def _tags(tags: object) -> list[str]:
-    if isinstance(tags, str):
-        return [tags]
-    if tags is not None and not isinstance(tags, Iterable):
-        raise ConfigError(f"tags must be a list of texts, not {type(tags).__name__}.")
-    return [str(tag) for tag in tags or ()]
-
-
-def _config(config: object) -> dict[str, Any]:
-    if config is None:
-        return {}
-    values = plain(config)
-    if not isinstance(values, dict):
-        raise ConfigError(f"config must be a mapping, a namespace or a dataclass, not {type(config).__name__}.")
-    return redacted(values)
-
-
-def _system(settings: Settings) -> dict[str, Any]:
-    facts: dict[str, Any] = {
-        "python": sys.version.split()[0],
-        "platform": sys.platform,
-        "command": _command()[:1000],
-        "directory": _directory(),
-    }
-    git = git_facts(_script_folder()) if settings.capture_git else {}
-    return {**facts, "git": git} if git else facts
-
-
-def _script_folder() -> Path:
-    """Where the running script lies; of a notebook or an interactive session the working directory."""
-    path = getattr(sys.modules.get("__main__"), "__file__", None)
-    return Path(path).absolute().parent if path else Path(_directory() or "/")
-
-
-def _command() -> str:
-    """The command line without the values of options such as ``--api-key``."""
-    words: list[str] = []
-    hidden = False
-    for word in sys.argv:
-        name, equals, _ = word.partition("=")
-        secret = word.startswith("-") and is_secret_name(name.lstrip("-"))
-        words.append(
-            REDACTED if hidden and not word.startswith("-") else f"{name}={REDACTED}" if secret and equals else word
-        )
-        hidden = secret and not equals
-    return " ".join(words)
-
-
-def _directory() -> str:
-    try:
-        return str(Path.cwd())
-    except OSError:
-        return ""  # removed under our feet: no reason not to train
 
 
 class Run:
@@ -563,7 +474,7 @@ class Run:
         Raises:
             ConfigError: another mode.
         """
-        _check_choice("mode", mode, ("max", "min"))
+        start_of_run.check_choice("mode", mode, ("max", "min"))
         self._update(primary={"name": clean_key(metric_name), "mode": mode})
 
     def rename(self, name: str) -> bool:
@@ -573,7 +484,7 @@ class Run:
 
     def set_tags(self, tags: Sequence[str]) -> bool:
         """Replace the run's tags."""
-        self.tags = tuple(_tags(tags))
+        self.tags = tuple(start_of_run.texts(tags))
         return self._update(tags=list(self.tags))
 
     def set_notes(self, notes: str) -> bool:
@@ -1181,44 +1092,10 @@ def _arrive(begin: bytes, options: dict[str, Any], name: str, url: str | None) -
     settings = Settings(**options)
     run = Run(start, settings, None)
     run.name, run.url = name, url
-    if not _is_silent(settings, start.rank):
+    if not start_of_run.is_silent(settings, start.rank):
         run._unopened = True
         run._offer = run._offer_first
     return run
-
-
-_enabled: bool | None = None
-
-
-def set_enabled(on: bool) -> None:
-    """Switch logging on or off for runs begun from here on: off, ``init`` gives a run that does nothing."""
-    global _enabled
-    _enabled = bool(on)
-
-
-def reset_enabled() -> None:
-    """Forget :func:`set_enabled`: the environment variable ``RUNDIAL_ON`` decides again, and on is the default."""
-    global _enabled
-    _enabled = None
-
-
-def is_enabled() -> bool:
-    """Whether runs begun now log anything."""
-    if _enabled is not None:
-        return _enabled
-    word = os.environ.get(ENABLED_VARIABLE, "").strip()
-    return truth(ENABLED_VARIABLE, word) if word else True
-
-
-@contextmanager
-def enabled(on: bool) -> Iterator[None]:
-    """Logging switched on or off for the runs begun inside the block."""
-    global _enabled
-    before, _enabled = _enabled, bool(on)
-    try:
-        yield
-    finally:
-        _enabled = before
 
 
 def _config_or_none(config: object) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from rundial.compat.server import ask
 from rundial.config import key_for, resolve
 from rundial.diagnostics import warn
 from rundial.errors import ConfigError, RequestError
+from rundial.switch import is_enabled
 from rundial.values import normalise
 
 __all__ = ["DalvaSchema", "Run", "Table", "init"]
@@ -70,7 +71,7 @@ class Run:
         self._strict = strict
         self._durable = durable
         self._ledger = Ledger()
-        if endpoint is not None and runs.is_enabled():
+        if endpoint is not None and is_enabled():
             try:
                 ask(endpoint, None, "GET", "/health/live")
             except RequestError as error:
@@ -81,7 +82,7 @@ class Run:
         )
         self.run_id = self.run.id
         self.config = self.run.config
-        if resume and endpoint is not None and runs.is_enabled():
+        if resume and endpoint is not None and is_enabled():
             known = ask(endpoint, key_for(endpoint), "GET", f"/api/v1/runs/{quote(resume, safe='')}")
             self.config.update({**known["config"], **self.config})
         self._latest: dict[str, tuple[int | None, Any]] = {}

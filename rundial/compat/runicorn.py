@@ -21,8 +21,8 @@ from rundial.diagnostics import say, warn
 from rundial.events import RunStatus
 from rundial.names import run_path
 from rundial.repository import find_root
-from rundial.runs import enabled, is_enabled, reset_enabled, set_enabled
 from rundial.snapshot import listed
+from rundial.switch import enabled, is_enabled, reset_enabled, set_enabled
 from rundial.values import Invalid, step_number
 
 __all__ = ["NoOpRun", "Run", "enabled", "export", "init", "is_enabled", "reset_enabled", "set_enabled"]

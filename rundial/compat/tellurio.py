@@ -25,6 +25,7 @@ from rundial.errors import RequestError, UnreachableError
 from rundial.events import RunStatus as Status
 from rundial.exits import Ending, ending_of
 from rundial.names import random_name
+from rundial.switch import is_enabled
 
 __all__ = ["Run", "RunOrg", "RunProject", "RunStatus", "RunUser", "TellurioClient", "get_active_run", "init", "log"]
 
@@ -262,7 +263,7 @@ def _has_server(run: runs.Run) -> bool:
 
 def _server(settings: Settings) -> TellurioClient | None:
     """The server to ask: the configured one, else this machine's if it is there; None when nobody can be asked."""
-    if settings.mode != "online" or not runs.is_enabled():
+    if settings.mode != "online" or not is_enabled():
         return None
     if settings.endpoint is not None:
         return TellurioClient(settings.endpoint, settings.api_key)

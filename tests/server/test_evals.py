@@ -152,7 +152,7 @@ def test_results_without_a_suite_are_kept(server, evaluate):
         start(suite=" "),
         start("bad\nid"),
     ],
-    ids=str,
+    ids=lambda event: type(event).__name__,
 )
 def test_a_bad_event_costs_only_itself(evaluate, read, bad):
     """What comes before and after it is stored."""

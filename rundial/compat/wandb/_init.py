@@ -19,6 +19,7 @@ from rundial.compat.wandb.errors.term import silent, termwarn
 from rundial.config import DEFAULT_PROJECT as OUR_DEFAULT
 from rundial.config import key_for, local_server, resolve
 from rundial.errors import ConfigError, RequestError
+from rundial.switch import is_enabled
 
 DEFAULT_PROJECT = "uncategorized"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -134,7 +135,7 @@ def _mode(settings: Settings) -> str:
     word = str(settings.mode or "online").lower()
     if word not in _MODES:
         raise UsageError(f"mode must be online, offline, disabled or shared, not {word!r}.")
-    return "disabled" if not runs.is_enabled() else _MODES[word]
+    return "disabled" if not is_enabled() else _MODES[word]
 
 
 def _resume(settings: Settings, root: Path | None) -> Any:
