@@ -3,6 +3,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/sh
 
 VENV := .venv
+JOBS := 2
 BIN := $(VENV)/bin
 PYTHON ?= $(shell sh scripts/python.sh)
 UI_SOURCES := $(shell find ui -type f -not -path '*/node_modules/*' 2>/dev/null)
@@ -19,8 +20,8 @@ setup: $(VENV)/.dev ui ## make .venv, install Rundial and its tools into it, bui
 demo: setup ## train a small model and watch it: DEMO_SECONDS=20 ends by itself
 	@$(BIN)/python examples/demo.py
 
-test: setup $(VENV)/.frameworks ## run every storey of the tests; names those that cannot run here
-	@$(BIN)/python -m pytest -q $(TESTS)
+test: setup $(VENV)/.frameworks ## run every storey of the tests, JOBS (2) files at a time; names those that cannot run here
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile $(TESTS)
 
 test-pythons: ## run the SDK's own tests under Python 3.12 and 3.13, where they are found
 	@sh scripts/test-pythons.sh 3.12 3.13
@@ -34,10 +35,14 @@ check: $(VENV)/.frameworks ## format, lint, types and import contracts; types of
 format: $(VENV)/.dev ## let ruff format the code and sort the imports
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --quiet --select I --fix .
 
-bench: setup ## measure Rundial beside its peers, in environments of their own
+bench: setup ## measure Rundial beside its peers, and the server on both databases; about an hour
 	@$(BIN)/python benchmarks/peers.py --setup
 	@$(BIN)/python benchmarks/log_call.py
 	@$(BIN)/python benchmarks/ingest.py
+	@$(BIN)/python benchmarks/server_ingest.py
+	@$(BIN)/python benchmarks/server_reads.py
+	@$(BIN)/python benchmarks/server_runs.py
+	@$(BIN)/python benchmarks/server_live.py
 
 guard: setup ## fail when the hot path or the bounds of the spool have regressed; under a minute
 	@$(BIN)/python benchmarks/guard.py

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from rundial.distributed import RANK_VARIABLES
+from tests.server.postgres import why_not
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,18 +29,13 @@ def _without_browser() -> str | None:
     return None
 
 
-def _without_postgres() -> str | None:
-    found = any(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    return None if found else "PostgreSQL is not here. On Debian: apt install postgresql"
-
-
 def _without_frameworks() -> str | None:
     return None if importlib.util.find_spec("torch") else "torch is not here. Run: make test"
 
 
 STOREYS: dict[str, Callable[[], str | None]] = {
     "browser": _without_browser,
-    "postgres": _without_postgres,
+    "postgres": why_not,
     "frameworks": _without_frameworks,
 }
 _require_all = os.environ.get("RUNDIAL_REQUIRE_ALL") == "1"
@@ -50,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Isolate the whole session, for fixtures that outlive one test and are made before `isolation`."""
     for name in [name for name in os.environ if name.startswith("RUNDIAL_")] + list(RANK_VARIABLES):
         os.environ.pop(name, None)
+    if getattr(config.option, "numprocesses", None):
+        _left_out.update(_reasons())  # the processes that run the tests leave them out; this one tells of it
     folder = Path(tempfile.mkdtemp(prefix="rundial-tests-"))
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
     os.environ["RUNDIAL_HOME"] = str(folder / "home")
@@ -59,9 +57,14 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
+def _reasons() -> dict[str, str]:
+    """The storeys that cannot run here, and why."""
+    return {storey: reason for storey, check in STOREYS.items() if (reason := check()) is not None}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out the storeys that cannot run here."""
-    reasons = {storey: reason for storey, check in STOREYS.items() if (reason := check()) is not None}
+    reasons = _reasons()
     for item in items:
         for storey, reason in reasons.items():
             if item.get_closest_marker(storey):
