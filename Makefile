@@ -9,7 +9,7 @@ PYTHON ?= $(shell sh scripts/python.sh)
 UI_SOURCES := $(shell find ui -type f -not -path '*/node_modules/*' 2>/dev/null)
 PAGE := rundial/server/static/index.html
 
-.PHONY: help setup demo test test-pythons test-more check format bench guard soak docs ui clean
+.PHONY: help setup demo test test-pythons test-more check format bench guard soak soak-server docs ui clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -49,6 +49,9 @@ guard: setup ## fail when the hot path or the bounds of the spool have regressed
 
 soak: setup ## kill, corrupt, fork and misbehave for SOAK_MINUTES (60), then print what was lost
 	@$(BIN)/python benchmarks/soak.py
+
+soak-server: setup ## kill the server SOAK_KILLS (200) times under eight writers, on each engine, then look for everything
+	@$(BIN)/python benchmarks/server_soak.py
 
 docs: setup ## check that the docs are complete, their links resolve and their code runs
 	@$(BIN)/python -m pytest -q tests/docs

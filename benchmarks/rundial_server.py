@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -33,12 +33,12 @@ def environment(home: Path, extra: Mapping[str, str] | None = None) -> dict[str,
 
 
 @contextmanager
-def server(data: Path, home: Path) -> Iterator[Server]:
+def server(data: Path, home: Path, options: Sequence[str] = ()) -> Iterator[Server]:
     """A server on a free port with its data in ``data``; ended with SIGTERM and waited for.
 
     Raises RuntimeError when it ends before it listens.
     """
-    command = [sys.executable, "-m", "rundial", "server", "--port", "0", "--data", str(data)]
+    command = [sys.executable, "-m", "rundial", "server", "--port", "0", "--data", str(data), *options]
     home.mkdir(parents=True, exist_ok=True)
     with (home / "server.log").open("a+") as log:
         process = subprocess.Popen(

@@ -7,6 +7,7 @@ The server says what it still lacks, so that an upload which was interrupted any
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,10 @@ HASH_BYTES_PER_SECOND = 50_000_000
 MAX_MANIFEST_BYTES = 512 * 1024 * 1024
 MAX_STARTS = 3
 """How often an upload is begun anew without any progress in between before it is given up."""
+
+
+_S3_ERROR = re.compile(rb"<Error>.*?<Code>([A-Za-z]{1,60})</Code>", re.DOTALL)
+_ERROR_BYTES = 4096
 
 
 class Refusal(Exception):
@@ -112,7 +117,7 @@ class StoreClient:
         body: Any = pieces if length else b""
         status, answered, content = self._request("PUT", url, sent, body, READ_SECONDS, SEND_SECONDS)
         if not 200 <= status < 300:
-            raise self._refusal(status, answered, content)
+            raise self._refusal_of_s3(url, status, content) or self._refusal(status, answered, content)
         self.sent(length)
         etag = answered.get("etag")
         return etag if isinstance(etag, str) else None
@@ -171,6 +176,18 @@ class StoreClient:
     def _refusal(self, status: int, headers: Any, content: bytes) -> Refusal:
         error = request_error(self.endpoint, status, content)
         return Refusal(Outcome(_verdict(status, error), None, parse_retry_after(headers.get("retry-after")), error))
+
+    def _refusal_of_s3(self, url: str, status: int, content: bytes) -> Refusal | None:
+        """What an answer of S3 means; None when it is none, or when S3 only wants to be asked again.
+
+        What S3 says of the file is final; whom it does not let in is a matter of the server, and may change.
+        """
+        found = _S3_ERROR.search(content[:_ERROR_BYTES])
+        code = found[1].decode() if found else ""
+        if not 400 <= status < 500 or status in (408, 429) or code in ("", "RequestTimeout", "RequestTimeTooSkewed"):
+            return None
+        message = f"{url.partition('?')[0]} does not take the file: {code} (HTTP {status})."
+        return Refusal(Outcome("denied" if status in (403, 404) else "bad", error=RequestError(message, status, code)))
 
 
 def _verdict(status: int, error: RequestError) -> Verdict:
@@ -346,6 +363,7 @@ def _initiation(job: Job) -> dict[str, Any]:
         "files": [
             {"path": file.path, "sizeBytes": file.size, "sha256": file.sha256}
             | ({"contentType": file.content_type} if file.content_type else {})
+            | ({"partSha256": file.part_sha256} if file.part_sha256 else {})
             for file in job.files
         ],
     }

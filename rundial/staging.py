@@ -31,6 +31,10 @@ FILES = "files"
 COPY_BYTES = 1024 * 1024
 """A file up to this size is copied at the call, which makes it immune to whatever happens to the original."""
 PIECE_BYTES = 1024 * 1024
+SINGLE_BYTES = 64 * 1024 * 1024
+"""What is larger travels in parts of ``PART_BYTES``, or of so many whole MiB more that ``MAX_PARTS`` suffice."""
+PART_BYTES = 16 * 1024 * 1024
+MAX_PARTS = 10_000
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 
@@ -57,6 +61,8 @@ class File(Struct, omit_defaults=True):
     """The staged file is a hard link: whoever has the original may write into it."""
     sha256: str | None = None
     content_type: str | None = None
+    part_sha256: list[str] = []
+    """Of each part, when it is so large that it travels in parts."""
 
 
 class Reference(Struct, omit_defaults=True, rename="camel"):
@@ -221,7 +227,7 @@ def settle(folder: Path, job: Job, pause: Callable[[], None] = lambda: None) -> 
         elif file.shared and _clone(folder / FILES / file.staged, file):
             file.shared = False
         if file.sha256 is None:
-            file.sha256 = _hash(folder, file, pause)
+            file.sha256, file.part_sha256 = _hash(folder, file, pause)
     write_job(folder, job)
 
 
@@ -319,9 +325,15 @@ _without_clones: set[int] = set()
 """Devices whose file system was asked in vain."""
 
 
-def _hash(folder: Path, file: File, pause: Callable[[], None]) -> str:
+def _hash(folder: Path, file: File, pause: Callable[[], None]) -> tuple[str, list[str]]:
+    """SHA-256 of the whole, and of each part of a large file."""
     import hashlib
 
+    in_parts = file.size > SINGLE_BYTES
+    least = -(-file.size // MAX_PARTS)
+    step = max(PART_BYTES, -(-least // 2**20) * 2**20)
+    parts: list[str] = []
+    part = hashlib.sha256()
     fd = open_staged(folder, file)
     try:
         digest = hashlib.sha256()
@@ -329,13 +341,18 @@ def _hash(folder: Path, file: File, pause: Callable[[], None]) -> str:
         while piece := os.pread(fd, PIECE_BYTES, offset):
             digest.update(piece)
             offset += len(piece)
+            if in_parts:
+                part.update(piece)
+                if offset % step == 0 or offset == file.size:
+                    parts.append(part.hexdigest())
+                    part = hashlib.sha256()
             pause()
         check_unchanged(fd, file)
     finally:
         os.close(fd)
     if offset != file.size:
         raise Changed(f"{file.source or file.path} was written to while it was read")
-    return digest.hexdigest()
+    return digest.hexdigest(), parts
 
 
 def remove_job(folder: Path) -> None:

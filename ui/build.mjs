@@ -38,6 +38,7 @@ const context = await esbuild.context({
   absWorkingDir: here,
   entryPoints: [
     { in: "src/main.tsx", out: "app" },
+    { in: "src/report/main.tsx", out: "report" },
     { in: "src/icon.svg", out: "icon" },
   ],
   loader: { ".svg": "copy" },

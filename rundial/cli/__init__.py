@@ -21,16 +21,18 @@ from rundial.cli import (
     profile,
     project,
     run,
+    server,
     target,
     workspace,
 )
+from rundial.cli.backup import backup, check, restore
 from rundial.cli.completion import VARIABLE, completion
 from rundial.cli.context import command, group, options
 from rundial.cli.control import control
 from rundial.cli.doctor import doctor
+from rundial.cli.export import export
 from rundial.cli.init import init
 from rundial.cli.output import advice, fail
-from rundial.cli.server import server
 from rundial.cli.sync import sync
 from rundial.cli.ui import ui
 from rundial.cli.verify import verify
@@ -61,9 +63,12 @@ def _root(
 
 
 app = group("Rundial: log experiments and look at them.", _root)
-for function in (init, doctor, ui, server, sync, verify, completion):
+for function in (init, doctor, ui, sync, export, verify, completion):
     command(app)(function)
 command(app, context_settings={"ignore_unknown_options": True})(control)  # a value may be a negative number
+command(server.app)(backup)
+command(server.app)(restore)
+command(server.app)(check)
 for noun, commands in (
     ("auth", auth.app),
     ("profile", profile.app),
@@ -79,6 +84,7 @@ for noun, commands in (
     ("agent", agent.app),
     ("audit", audit.app),
     ("import", import_.app),
+    ("server", server.app),
 ):
     app.add_typer(commands, name=noun)
 

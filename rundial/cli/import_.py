@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rundial.cli.context import command, group, options
+from rundial.cli.context import Workspace, command, connect, group, options, target
 from rundial.cli.output import answer, plain, progress, say
 from rundial.errors import RundialError
 from rundial.http import Json, given
 
-app = group("Bring runs of other loggers here.")
+if TYPE_CHECKING:
+    from rundial.importers.draft import Draft
+
+app = group("Bring runs of other loggers here, or of another server.")
+
+NewProject = Annotated[str | None, typer.Option("--project", help="Another project than the runs were in.")]
 
 
 @command(app, "wandb")
@@ -52,6 +58,91 @@ def wandb(
     answer({"runs": done}, lambda: None)
     if failed := sum("error" in it for it in done):
         raise RundialError(f"{failed} of {len(done)} runs could not be brought in.")
+
+
+@command(app, "rundial")
+def rundial(
+    directory: Annotated[Path, typer.Argument(help="The folder that `rundial export` wrote.")],
+    project: NewProject = None,
+    workspace: Workspace = None,
+) -> None:
+    """Bring in what `rundial export` wrote, without loss. A second time it changes nothing."""
+    from rundial.importers.native import read_export
+
+    found = read_export(directory, target(workspace).workspace, project)
+    _bring_in(found.drafts, len(found.drafts), found.finish)
+
+
+@command(app, "tensorboard")
+def tensorboard(
+    path: Annotated[Path, typer.Argument(help="A folder with event files in it or below, or one of them.")],
+    project: NewProject = None,
+    workspace: Workspace = None,
+) -> None:
+    """Bring in runs of TensorBoard: scalars, images, histograms, audio, texts and hyper-parameters."""
+    from rundial.importers.tensorboard import read_logs
+
+    drafts = read_logs(path, target(workspace).workspace, project)
+    _bring_in(drafts, len(drafts))
+
+
+@command(app, "mlflow")
+def mlflow(
+    path: Annotated[Path, typer.Argument(help="The folder `mlruns`, one that has it, or a SQLite database.")],
+    project: NewProject = None,
+    workspace: Workspace = None,
+) -> None:
+    """Bring in runs of MLflow: metrics, parameters, tags, notes and artifacts. Each experiment is a project."""
+    from rundial.importers.mlflow import read_store
+
+    drafts = read_store(path, target(workspace).workspace, project)
+    _bring_in(drafts, len(drafts))
+
+
+@command(app, "trackio")
+def trackio(
+    path: Annotated[Path, typer.Argument(help="Trackio's folder, or the database or Parquet file of a project.")],
+    project: NewProject = None,
+    workspace: Workspace = None,
+) -> None:
+    """Bring in runs of Trackio: metrics, configuration, media, alerts and system metrics."""
+    from rundial.importers.trackio import read_store
+
+    drafts = read_store(path, target(workspace).workspace, project)
+    _bring_in(drafts, len(drafts))
+
+
+def _bring_in(drafts: Iterable[Draft], total: int, between: Callable[..., None] | None = None) -> None:
+    """Bring runs in, and say of each what became of it. Raises :class:`RundialError` when one of them failed."""
+    from rundial.importers.draft import Target, bring_in
+
+    done: list[Json] = []
+    with connect() as client, progress("Importing", total, f"of {total} runs") as advance:
+        server = Target(client)
+        try:
+            for result in bring_in(server, drafts, advance, **given(between=between)):
+                done.append({"leftOut": {}, **result})
+        finally:
+            server.close()
+    for run in done:
+        _say_result(run)
+    answer({"runs": done}, lambda: None)
+    if failed := sum("error" in it for it in done):
+        raise RundialError(f"{failed} of {len(done)} runs could not be brought in. The same command tries again.")
+
+
+_WORDS = {
+    "imported": "is here",
+    "there": "was here already",
+    "exists": "is left alone: there is another run of this id",
+}
+
+
+def _say_result(run: Json) -> None:
+    said = f"failed: {run['error']}" if "error" in run else _WORDS[run["status"]]
+    say(f"{plain(run['project'])}/{plain(run['runName'])} ({plain(run['runId'])}) {said}")
+    for what, number in run["leftOut"].items():
+        say(f"  not carried: {number:,} {plain(what)}")
 
 
 def _say(folder: str, run: Json) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import signal
 import socket
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from rundial import config
+from rundial.cli.context import group
 from rundial.errors import ConfigError, RundialError
 from rundial.version import __version__
 
@@ -29,25 +31,67 @@ AllowedHost = Annotated[
 Database = Annotated[
     str | None, typer.Option(help="PostgreSQL database instead of a file in the folder: postgresql://USER@HOST/NAME.")
 ]
+Artifacts = Annotated[
+    str | None,
+    typer.Option(envvar="RUNDIAL_ARTIFACTS", help="S3 for the files instead of the folder: s3://BUCKET/PREFIX."),
+]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="Server processes; more than one needs --database.")]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(envvar="RUNDIAL_LIMITS", metavar="NAME=NUMBER", help="A limit, see docs/operations.md. Repeatable."),
+]
+MetricsToken = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RUNDIAL_METRICS_TOKEN",
+        show_envvar=True,
+        help="Lets in whoever asks for /metrics. Better given by the environment, where other users do not see it.",
+    ),
+]
+LogFormat = Annotated[
+    Literal["text", "json"], typer.Option(envvar="RUNDIAL_LOG_FORMAT", help="Lines of the log, on stderr.")
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"],
+    typer.Option(envvar="RUNDIAL_LOG_LEVEL", help="From which on it is shown; info has a line for each request."),
+]
+SHORTEST_TOKEN = 16
 
 
 def server(
+    context: typer.Context,
     host: Host = "127.0.0.1",
     port: Port = config.DEFAULT_PORT,
     data: Data = None,
     allowed_host: AllowedHost = None,
     database: Database = None,
+    artifacts: Artifacts = None,
     workers: Workers = 1,
+    limit: Limit = None,
+    metrics_token: MetricsToken = None,
+    log_format: LogFormat = "text",
+    log_level: LogLevel = "warning",
 ) -> None:
     """Run the server until Ctrl-C."""
+    if context.invoked_subcommand is not None:
+        return
+    if metrics_token is not None and len(metrics_token) < SHORTEST_TOKEN:
+        hint = f"such as {secrets.token_urlsafe(24)}"
+        raise ConfigError(f"the token of the metrics needs at least {SHORTEST_TOKEN} characters. Choose one {hint}.")
     if workers > 1 and database is None:
         raise ConfigError(
             "a SQLite file belongs to one process. Leave --workers, or add --database postgresql://USER@HOST/NAME."
         )
+    from rundial.server.limits import read_limits
+
+    more = {**read_limits(limit or ()), "artifacts": artifacts, "metrics_token": metrics_token}
+    more |= {"log_format": log_format, "log_level": log_level}
     listener = bind(host, port)
     with listener:
-        serve(listener, host, data, tuple(allowed_host or ()), database, workers)
+        serve(listener, host, data, tuple(allowed_host or ()), database, workers, **more)
+
+
+app = group("Run the server until Ctrl-C; back it up, restore it and check it.", server)
 
 
 def serve(
@@ -57,13 +101,15 @@ def serve(
     allowed_hosts: tuple[str, ...],
     database: str | None = None,
     workers: int = 1,
+    **more: Any,
 ) -> None:
     """Serve on a bound socket until SIGINT or SIGTERM; returns or raises SystemExit(0) after a clean stop.
 
+    ``more`` are further fields of :class:`rundial.server.app.ServerSettings`.
     Raises :class:`RundialError` when the data folder or the database cannot be used.
     """
     from rundial.recovery import Watcher
-    from rundial.server.app import Server, ServerSettings, create_app
+    from rundial.server.app import Server, ServerSettings, create_app, prepare
     from rundial.server.store import Store
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -71,7 +117,9 @@ def serve(
     port = listener.getsockname()[1]
     url = url_of(host, port)
     folder = data or config.home() / "server"
-    with closing(Store(folder, database)) as store:
+    settings = ServerSettings(host, port, folder, allowed_hosts, **more)
+    prepare(settings)
+    with closing(Store(folder, database, settings.artifacts)) as store:
         watcher = Watcher(endpoint=url, api_key=store.owner_key)
         announces = data is None or not answers(config.local_server())
 
@@ -81,7 +129,6 @@ def serve(
             watcher.start()
             _greet(url, host, folder, allowed_hosts)
 
-        settings = ServerSettings(host, port, folder, allowed_hosts)
         try:
             if workers > 1 and database is not None:
                 from rundial.server.workers import run_workers

@@ -17,9 +17,10 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from rundial.server import health, limits
 from rundial.server.api import (
     accounts,
     agents,
@@ -45,6 +46,10 @@ from rundial.server.api import (
 from rundial.server.api.errors import answer_http_exception, not_found
 from rundial.server.auth import ANYONE, PUBLIC, Guard, Rule
 from rundial.server.connections import BACKLOG, Connection, most_connections
+from rundial.server.logging import LogFormat, LogLevel, configure
+from rundial.server.metrics import PATH as METRICS_PATH
+from rundial.server.metrics import Metrics, metrics
+from rundial.server.rates import Rates
 from rundial.server.store import Store
 
 STATIC = Path(__file__).with_name("static")
@@ -64,8 +69,8 @@ then load this address again.</p></html>"""
 
 
 @dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """How a server is run. Sizes in bytes."""
+class ServerSettings(limits.Limits):
+    """How a server is run, with its limits. Sizes in bytes."""
 
     host: str
     port: int
@@ -73,8 +78,12 @@ class ServerSettings:
     data: Path
     allowed_hosts: tuple[str, ...] = ()
     """Names besides the local ones that the server answers to, ``NAME`` or ``NAME:PORT``."""
-    max_body_bytes: int = 8 * 1024 * 1024
-    max_inflated_bytes: int = 32 * 1024 * 1024
+    artifacts: str | None = None
+    """``s3://BUCKET/PREFIX`` for the files of artifacts and media; None for the folder."""
+    metrics_token: str | None = None
+    """Lets in whoever asks for ``/metrics``."""
+    log_format: LogFormat = "text"
+    log_level: LogLevel = "warning"
 
     def hosts(self) -> frozenset[str]:
         """Every Host header this server answers to."""
@@ -85,11 +94,6 @@ class ServerSettings:
         if self.port == 80:
             hosts.update(name.lower() for name in names)
         return frozenset(hosts)
-
-
-async def health(request: Request) -> Response:
-    """``GET /health/live`` and ``/health/ready``"""
-    return JSONResponse({"status": "ok"})
 
 
 async def page(request: Request) -> Response:
@@ -208,12 +212,19 @@ RULES = (
     Rule(Route(f"{_API}/cli/capabilities", accounts.capabilities), ANYONE),
     Rule(Route("/api/openapi.json", openapi.document), ANYONE),
     Rule(Route("/api/docs", openapi.page), ANYONE),
-    Rule(Route("/health/live", health), PUBLIC),
-    Rule(Route("/health/ready", health), PUBLIC),
+    Rule(Route("/health/live", health.live), PUBLIC),
+    Rule(Route("/health/ready", health.ready), PUBLIC),
+    Rule(Route(METRICS_PATH, metrics), "admin"),
     Rule(Route("/", page), PUBLIC),
     Rule(Route("/assets/{name}", asset), PUBLIC),
 )
 """Every route and what it needs. A route that is not here does not exist."""
+
+
+def prepare(settings: ServerSettings) -> None:
+    """Set up this process: its log, and those limits that hold for all of it. To be called before the store opens."""
+    configure(settings.log_format, settings.log_level)
+    limits.apply(settings)
 
 
 def create_app(store: Store, settings: ServerSettings) -> Starlette:
@@ -227,7 +238,18 @@ def create_app(store: Store, settings: ServerSettings) -> Starlette:
         with suppress(asyncio.CancelledError):
             await live
 
-    guard = Middleware(Guard, rules=RULES, accounts=store.accounts, audit=store.audit, hosts=settings.hosts())
+    counts = Metrics()
+    guard = Middleware(
+        Guard,
+        rules=RULES,
+        accounts=store.accounts,
+        audit=store.audit,
+        hosts=settings.hosts(),
+        metrics=counts,
+        rates=Rates(settings.requests_per_second),
+        metrics_token=settings.metrics_token,
+        files_origin=store.blobs.origin,
+    )
     app = Starlette(
         routes=[rule.route for rule in RULES],
         middleware=[guard],
@@ -238,7 +260,9 @@ def create_app(store: Store, settings: ServerSettings) -> Starlette:
     app.state.store = store
     app.state.settings = settings
     app.state.rules = RULES
-    app.state.hub = stream.Hub(store)
+    app.state.metrics = counts
+    app.state.health = health.Health(store)
+    app.state.hub = stream.Hub(store, settings.streams_per_key)
     app.state.waiters = control.Waiters(store)
     return app
 
@@ -250,7 +274,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             app,
             access_log=False,
-            log_level="warning",
+            log_config=None,  # the log is that of rundial.server.logging
             lifespan="on",
             # h11 bounds the head of a request; httptools, where it is installed, does not.
             http=type("Bounded", (Connection,), {"most": most_connections()}),
@@ -297,6 +321,7 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        self._app.state.health.stopping = True
         self._app.state.hub.close()
         self._app.state.waiters.close()
         await super().shutdown(sockets=sockets)

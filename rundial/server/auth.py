@@ -9,7 +9,10 @@ into the error envelope.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -20,6 +23,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rundial.server.api.accounts import SESSION_COOKIE
 from rundial.server.api.errors import ApiError, envelope, new_request_id
+from rundial.server.logging import request_id as current_request
+from rundial.server.metrics import PATH as METRICS_PATH
+from rundial.server.metrics import UNKNOWN, Answered, Metrics
+from rundial.server.rates import Rates
 from rundial.server.store.accounts import Accounts, Principal
 from rundial.server.store.audit import Audit, Entry
 from rundial.server.store.refusal import Refusal
@@ -29,8 +36,9 @@ PUBLIC = "public"
 ANYONE = "anyone"
 """Rule of a route for every valid key and session, whatever its scopes."""
 
+PAGE_POLICY = "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 SECURITY_HEADERS = (
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"content-security-policy", PAGE_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -71,16 +79,37 @@ class Guard:
         accounts: knows keys and sessions.
         audit: where changes are written down, allowed and denied ones.
         hosts: the Host headers that are this server's own, lowercase, with port where the address has one.
+        metrics: counts what was answered.
+        rates: how many requests a key may send.
+        metrics_token: lets in whoever asks for the metrics; None or empty lets nobody in.
+        files_origin: another origin that the page may get the content of media from.
     """
 
     def __init__(
-        self, app: ASGIApp, rules: Sequence[Rule], accounts: Accounts, audit: Audit, hosts: frozenset[str]
+        self,
+        app: ASGIApp,
+        rules: Sequence[Rule],
+        accounts: Accounts,
+        audit: Audit,
+        hosts: frozenset[str],
+        metrics: Metrics,
+        rates: Rates,
+        metrics_token: str | None = None,
+        files_origin: str | None = None,
     ) -> None:
         self._app = app
         self._rules = rules
         self._accounts = accounts
         self._audit = audit
         self._hosts = hosts
+        self._metrics = metrics
+        self._rates = rates
+        self._metrics_token = (metrics_token or "").encode()
+        self._headers = SECURITY_HEADERS
+        if files_origin is not None:
+            kinds = ("img-src", "media-src", "connect-src", "frame-src")
+            more = "".join(f"; {kind} 'self' {files_origin}" for kind in kinds)
+            self._headers = ((SECURITY_HEADERS[0][0], (PAGE_POLICY + more).encode()), *SECURITY_HEADERS[1:])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -92,14 +121,18 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = scope["request_id"] = new_request_id()
+        current_request.set(request_id)
+        begin = time.perf_counter()
+        status = 0
         started = False
-        extra = [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
+        extra = [*self._headers, (b"x-request-id", request_id.encode())]
         if scope["path"] != "/" and not scope["path"].startswith("/assets/"):
             extra.append(_NO_STORE)
 
         async def secured(message: Message) -> None:
-            nonlocal started
+            nonlocal started, status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 if message["status"] < 300 or message["status"] == 403:
                     await self._note(scope, "allowed" if message["status"] < 300 else "denied")
                 started = True
@@ -112,6 +145,7 @@ class Guard:
             self._admit(scope)
             await self._app(scope, receive, secured)
         except (ApiError, Refusal) as error:
+            self._metrics.refused(error.code)
             headers = {"www-authenticate": "Bearer"} if error.status == 401 else None
             await envelope(request_id, error, headers)(scope, receive, secured)
         except Exception:  # the last place before the client, who must not see what went wrong inside
@@ -120,6 +154,18 @@ class Guard:
                 raise
             failure = ApiError(500, "The server failed to answer.", "Its log has the reason under this request id.")
             await envelope(request_id, failure)(scope, receive, secured)
+        finally:
+            self._observe(scope, status, time.perf_counter() - begin)
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count an answer and write its line into the log. What the client wrote into its address is in neither."""
+        one = Answered(scope["method"], scope.get("route_template", UNKNOWN), status, seconds)
+        self._metrics.answered(one)
+        if _log.isEnabledFor(logging.INFO):
+            fields = {"method": one.method, "route": one.route, "status": status, "ms": round(1000 * seconds, 1)}
+            if "principal" in scope:
+                fields["principal"] = scope["principal"].id
+            _log.info("%s %s %s %.1f ms", one.method, one.route, status, 1000 * seconds, extra={"fields": fields})
 
     def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -127,12 +173,16 @@ class Guard:
         _check_origin(headers, scope["scheme"])
         rule = self._rule(scope)
         need = None if rule is None else rule.scope
-        if need == PUBLIC:
+        if need == PUBLIC or (rule is not None and rule.route.path == METRICS_PATH and self._may_scrape(headers)):
             return
         identify = self._credential(headers, scope["method"])
         principal = identify()
         if principal is None:
             raise _unauthorized()
+        if (wait := self._rates.take(principal.id)) > 0:
+            raise ApiError(
+                429, "This key sends too many requests in a second.", "Send fewer and larger ones.", math.ceil(wait)
+            )
         workspace = scope.get("audit_path", {}).get("ws")
         scope["principal"] = principal if workspace is None else self._accounts.within(principal, workspace)
         scope["identify"] = identify
@@ -166,8 +216,18 @@ class Guard:
             )
             if found:
                 scope["audit_path"] = found.groupdict()
+                scope["route_template"] = rule.route.path
                 return rule
         return None
+
+    def _may_scrape(self, headers: Headers) -> bool:
+        """Whether the request shows the token of the metrics."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        return (
+            self._metrics_token != b""
+            and scheme.lower() == "bearer"
+            and hmac.compare_digest(token.encode("utf-8", "replace"), self._metrics_token)
+        )
 
     def _credential(self, headers: Headers, method: str) -> Callable[[], Principal | None]:
         """How to find out who asks, now and again while a stream is open."""

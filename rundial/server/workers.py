@@ -14,7 +14,7 @@ from multiprocessing.synchronize import Event
 from socket import socket
 from typing import Any
 
-from rundial.server.app import Server, ServerSettings, create_app
+from rundial.server.app import Server, ServerSettings, create_app, prepare
 from rundial.server.store import Store
 
 RESTART_SECONDS = 1.0
@@ -74,7 +74,8 @@ def _stop(workers: list[SpawnProcess]) -> None:
 
 def _work(listener: socket, settings: ServerSettings, database: str, first: Event) -> None:
     """What a worker does."""
-    with closing(Store(settings.data, database)) as store:
+    prepare(settings)
+    with closing(Store(settings.data, database, settings.artifacts)) as store:
         server = Server(create_app(store, settings), first.set)
         threading.Thread(target=_follow, args=(server,), name="rundial-worker-parent", daemon=True).start()
         server.run(sockets=[listener])

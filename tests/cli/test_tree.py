@@ -34,6 +34,7 @@ ARGUMENTS = {
     "auth key revoke": "--key-id key_1",
     "control": f"{RUN} lr 0.1",
     "evals diff": "evr_a evr_b",
+    "export": RUN,
     "logs export": f"{RUN} --out logs.json",
     "logs tail": RUN,
     "metrics export": f"{RUN} --out metrics.json",
@@ -51,6 +52,7 @@ ARGUMENTS = {
 """What a command needs to get as far as its server."""
 APART = {"server", "ui", "sync", "completion", "config show", "config path", "config set", "config unset"}
 APART |= {"profile ls", "profile create", "profile use", "profile delete", "import wandb", "auth logout"}
+APART |= {"import rundial", "import tensorboard", "import mlflow", "import trackio"}
 """Commands that ask no server, or that are one."""
 KNOW_NO_KEY = {"verify"}
 """It looks into this machine's spool first, and knows no such run."""

@@ -57,6 +57,19 @@ def test_a_function_that_fails_costs_only_itself(engine: Engine) -> None:
     assert bodies(engine) == ["before", "after"]
 
 
+def test_a_function_that_fails_alone_leaves_nothing(engine: Engine) -> None:
+    """Alone in its transaction it is undone with it, its caller gets the very exception, and writing goes on."""
+
+    def fail(db: sqlite3.Connection) -> None:
+        add(db, "half done")
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        engine.write(fail).result()
+    assert engine.write(add).result() == 1
+    assert bodies(engine) == ["note"]
+
+
 def test_a_full_disk_fails_the_group_and_not_the_thread(engine: Engine) -> None:
     """Nothing of the group is kept, every caller hears why, and writing goes on once there is room."""
     pages = engine.write(lambda db: db.execute("PRAGMA page_count").fetchone()[0]).result()

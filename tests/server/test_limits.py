@@ -11,9 +11,15 @@ import psutil
 import pytest
 import requests
 
-from rundial.server.store import quota
+from rundial.errors import ConfigError
+from rundial.server import limits
+from rundial.server.limits import NAMES, Limits, read_limits
+from rundial.server.rates import Rates
+from rundial.server.store import passwords, quota
 from rundial.server.store.compactor import compact
 from rundial.server.store.quota import MAX_RUN_KEYS
+from tests.server.command import command
+from tests.server.conftest import Sender
 
 JSON = {"content-type": "application/json"}
 one_engine = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
@@ -169,7 +175,6 @@ def test_H038_new_runs_come_at_a_rate(server: Any, send_to: Any, monkeypatch: py
 def test_H038_projects_are_bounded(server: Any, send_to: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever logs into one too many is refused, and so is who makes it."""
     monkeypatch.setattr(quota, "MAX_PROJECTS", 1)
-    monkeypatch.setattr("rundial.server.store.workspaces.MAX_PROJECTS", 1)
 
     assert send_to("run_a", project="one-too-many").start().status_code == 429
     made = server.post("/api/v1/workspaces/default-workspace/projects", json={"slug": "two-too-many"})
@@ -186,11 +191,11 @@ def test_H038_tags_are_bounded(server: Any, send_to: Any) -> None:
 
 @one_engine
 def test_H041_streams_of_one_key_are_bounded_and_leave_nothing(
-    server: Any, send_to: Any, monkeypatch: pytest.MonkeyPatch
+    start_server: Any,
 ) -> None:
     """One too many is 429; those that are left close, and their place is free again."""
-    monkeypatch.setattr("rundial.server.api.stream.STREAMS_PER_PRINCIPAL", 20)
-    send_to("run_a", project="default-project").start()
+    server = start_server(streams_per_key=20)
+    Sender(server, "run_a", project="default-project").start()
     before = sockets()
 
     def watch() -> requests.Response:
@@ -203,3 +208,76 @@ def test_H041_streams_of_one_key_are_bounded_and_leave_nothing(
         for one in opened:
             one.close()
         until(lambda: sockets() <= before + 2)
+
+
+# -- as settings ---------------------------------------------------------------------------------------------------
+
+
+@one_engine
+def test_a_key_may_send_so_many_requests_in_a_second(start_server: Any) -> None:
+    """429 with the seconds to wait, until there is room again; another key has a rate of its own."""
+    server = start_server(requests_per_second=5)
+    workspace = server.store.accounts.verify(server.key).workspace_id
+    _, other = server.store.accounts.create_key(workspace, scopes=["project:read"], label="other")
+    with requests.Session() as session:
+        session.headers["authorization"] = f"Bearer {server.key}"
+        answers = [session.get(f"{server.url}/api/v1/workspaces", timeout=10) for _ in range(30)]
+    refused = [answer for answer in answers if answer.status_code == 429]
+
+    assert [answer.status_code for answer in answers[:10]] == [200] * 10
+    assert refused
+    assert {answer.json()["error"]["code"] for answer in refused} == {"RATE_LIMITED"}
+    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+    assert server.get("/api/v1/workspaces", key=other).status_code == 200
+    assert server.get("/health/ready", key="").status_code == 200
+    until(lambda: server.get("/api/v1/workspaces").status_code == 200)
+
+
+def test_a_bucket_fills_at_its_rate() -> None:
+    """Twice the rate after a pause, then one for each share of a second."""
+    now = [0.0]
+    rates = Rates(10, lambda: now[0])
+
+    assert [rates.take("a") for _ in range(20)] == [0.0] * 20
+    assert rates.take("a") == pytest.approx(0.1)
+    now[0] = 0.1
+    assert rates.take("a") == 0.0
+    assert rates.take("a") > 0
+    now[0] = 1000.0
+    assert [rates.take("a") > 0 for _ in range(21)] == [False] * 20 + [True]
+    assert [Rates(0).take("a") for _ in range(5)] == [0.0] * 5
+
+
+def test_limits_are_given_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of a name wins, and they reach the store; what is no limit is one clear sentence."""
+    monkeypatch.setattr(quota, "MAX_RUN_KEYS", 7)
+    monkeypatch.setattr(quota, "MAX_PROJECTS", 7)
+    monkeypatch.setattr(quota, "RUNS_PER_MINUTE", 7)
+    monkeypatch.setattr(passwords, "ACCOUNT_FAILURES", 7)
+    monkeypatch.setattr(passwords, "ADDRESS_FAILURES", 7)
+    found = read_limits(["metrics_per_run=1", "metrics_per_run=5", "login_failures=3", "requests_per_second=0"])
+    limits.apply(Limits(**found))
+
+    assert found == {"metrics_per_run": 5, "login_failures": 3, "requests_per_second": 0}
+    assert (quota.MAX_RUN_KEYS, passwords.ACCOUNT_FAILURES) == (5, 3)
+    assert (Limits().runs_per_minute, Limits().projects_per_workspace) == (quota.RUNS_PER_MINUTE, quota.MAX_PROJECTS)
+    for wrong in ("made_up=1", "login_failures=0", "login_failures", "login_failures=-1", "runs_per_minute=1e3"):
+        with pytest.raises(ConfigError):
+            read_limits([wrong])
+
+
+def test_the_flags_and_the_environment_reach_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of the requests, one of the store, and a flag that wins over the environment."""
+    monkeypatch.setenv("RUNDIAL_LIMITS", "max_body_bytes=50000 projects_per_workspace=1")
+    with command("--data", str(tmp_path)) as server:
+        assert Sender(server, "run_a", project="second").start().status_code == 429
+        assert Sender(server, "run_b", project="default-project").post(bytes(50_001)).status_code == 413
+    with command("--data", str(tmp_path), "--limit", "projects_per_workspace=2") as server:
+        assert Sender(server, "run_a", project="second").start().status_code == 200
+
+
+def test_every_limit_is_documented() -> None:
+    """With its default."""
+    text = (Path(__file__).parent.parent.parent / "docs" / "operations.md").read_text()
+
+    assert [name for name in NAMES if f"| `{name}` | {getattr(Limits(), name):,} |" not in text] == []

@@ -394,6 +394,27 @@ def test_a_conflict_is_tried_again(engine: Engine) -> None:
         assert db.execute("SELECT name FROM settings").fetchall() == [("try 2",)]
 
 
+def test_a_refused_statement_costs_only_its_function(engine: Engine) -> None:
+    """Alone or in a group: PostgreSQL gives up the whole transaction, and the others are there all the same."""
+
+    def fail(db: Db) -> None:
+        db.execute("INSERT INTO settings (name, value) VALUES ('half', 'done')")
+        db.execute("INSERT INTO settings (name, value) VALUES ('half', 'again')")
+
+    with pytest.raises(engine.error):
+        engine.write(fail).result(10)
+    go = threading.Event()
+    engine.write(lambda db: go.wait(10))
+    failing = engine.write(fail)
+    kept = engine.write(lambda db: db.execute("INSERT INTO settings (name, value) VALUES ('kept', '1')").rowcount)
+    go.set()
+    with pytest.raises(engine.error):
+        failing.result(10)
+    assert kept.result(10) == 1
+    with engine.read() as db:
+        assert db.execute("SELECT name FROM settings WHERE name IN ('half', 'kept')").fetchall() == [("kept",)]
+
+
 def test_writers_of_different_runs_do_not_wait(cluster: Cluster, engine: Engine) -> None:
     """Those of one run do, and whoever names no run waits for all."""
     with engine.read() as db:
@@ -406,18 +427,18 @@ def test_writers_of_different_runs_do_not_wait(cluster: Cluster, engine: Engine)
         go.wait(20)
 
     try:
-        held = engine.write(hold, run_id="run_a")
+        engine.write(hold, run_id="run_a")
         assert inside.wait(10)
         assert other.write(lambda db: "done", run_id="run_b").result(10) == "done"
-        waiting = other.write(lambda db: held.done(), run_id="run_a")
+        waiting = other.write(lambda db: go.is_set(), run_id="run_a")
         with pytest.raises(TimeoutError):
             waiting.result(0.3)
         go.set()
         assert waiting.result(10)
         inside.clear(), go.clear()
-        held = engine.write(hold, run_id="run_a")
+        engine.write(hold, run_id="run_a")
         assert inside.wait(10)
-        waiting = other.write(lambda db: held.done())
+        waiting = other.write(lambda db: go.is_set())
         with pytest.raises(TimeoutError):
             waiting.result(0.3)
         go.set()

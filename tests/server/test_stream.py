@@ -9,6 +9,7 @@ import requests
 
 from rundial.events import Marker, Metrics, RunEnd
 from rundial.server.api.stream import CLIENT_BYTES, CLIENT_EVENTS, Client
+from tests.server.conftest import Sender
 
 
 @contextmanager
@@ -163,10 +164,10 @@ def test_a_client_that_reads_too_slowly_is_told_to_fetch_again(server, events):
     assert asyncio.run(client.take(1)) == b"resync"
 
 
-def test_one_key_may_not_open_streams_without_end(server, send_to, monkeypatch):
+def test_one_key_may_not_open_streams_without_end(start_server):
     """Another key still may."""
-    monkeypatch.setattr("rundial.server.api.stream.STREAMS_PER_PRINCIPAL", 1)
-    sender = send_to("run_a")
+    server = start_server(streams_per_key=1)
+    sender = Sender(server, "run_a")
     sender.start()
     with watching(server, "runId=run_a") as events:
         next(events)

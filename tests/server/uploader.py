@@ -35,12 +35,12 @@ def put_missing(begun: dict[str, Any], files: dict[str, bytes]) -> list[dict[str
     for file in begun["files"]:
         content = files[file["path"]]
         if file["uploadStrategy"] == "single":
-            assert put(file["url"], content).status_code == 200
+            assert put(file["url"], content, **file["requiredHeaders"]).status_code == 200
             continue
         etags = []
         for part in file["parts"]:
             begin = part["offsetBytes"]
-            answer = put(part["url"], content[begin : begin + part["sizeBytes"]])
+            answer = put(part["url"], content[begin : begin + part["sizeBytes"]], **part["requiredHeaders"])
             assert answer.status_code == 200, answer.text
             etags.append({"partNumber": part["partNumber"], "etag": answer.headers["ETag"]})
         parts.append({"path": file["path"], "parts": etags})

@@ -256,6 +256,19 @@ def test_a_resume_is_marked(server: Server, page: Page) -> None:
     expect(plot(page, "loss")).to_have_attribute("data-markers", "1")
 
 
+def test_hidden_metrics_have_no_chart(server: Server, page: Page) -> None:
+    """What a run has defined as hidden is left out, by the nearest definition, until one asks for it."""
+    metrics = {"aux/*": {"hidden": True}, "aux/seen": {"hidden": False}}
+    run = LoggedRun(server, "hidden", config={"_wandb": {"metrics": metrics}})
+    run.log(range(3), loss=1.0, aux__noise=2.0, aux__seen=3.0)
+    open_run(page, server, run)
+    charts = page.locator("[data-chart]")
+    expect(charts).to_have_count(2)
+    page.get_by_role("button", name="options").click()
+    page.get_by_role("checkbox", name="hidden metrics (1)").check()
+    expect(charts).to_have_count(3)
+
+
 def test_runs_are_summed_up_by_their_config(server: Server, page: Page, grouped: list[LoggedRun]) -> None:
     """A line for each value: the mean of its runs, in a band; only what differs can be chosen."""
     open_project(page, server, "grouped")
@@ -314,13 +327,16 @@ def test_a_chart_fills_the_screen(server: Server, page: Page, long: LoggedRun) -
 
 
 def test_a_chart_is_saved(server: Server, page: Page, grouped: list[LoggedRun], tmp_path: Path) -> None:
-    """As the numbers that are drawn, and as a picture with title and names."""
+    """As the numbers that are drawn or every one that was logged, and as a picture with title and names."""
     open_project(page, server, "grouped", "?zoom=2~4")
     expect(plot(page, "loss")).to_have_attribute("data-points", "12")
     page.locator('[data-chart="loss"]').hover()
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save loss as CSV").click()
     rows = saved.value.path().read_text().split()
+    with page.expect_download() as whole:
+        page.get_by_role("button", name="Save all values of loss").click()
+    values = whole.value.path().read_text().split()
     with page.expect_download() as drawn:
         page.get_by_role("button", name="Save loss as an image").click()
     drawn.value.save_as(tmp_path / "loss.png")
@@ -330,5 +346,7 @@ def test_a_chart_is_saved(server: Server, page: Page, grouped: list[LoggedRun], 
     assert rows[0] == "run,step,loss,min,max"
     assert [row for row in rows if row.startswith("run-2")] == [f"run-2,{step},3,3,3" for step in (2, 3, 4)]
     assert len(rows) == 13
+    assert values[0] == "run,id,step,time,loss" and len(values) == 41, "every value, whatever the zoom"
+    assert [row.split(",")[2] for row in values if row.startswith("run-2")] == [str(step) for step in range(10)]
     with Image.open(tmp_path / "loss.png") as image:
         assert image.width >= area["width"] and image.height > area["height"]

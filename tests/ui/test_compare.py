@@ -144,6 +144,17 @@ def test_parallel_axes_choose_runs(server: Server, page: Page, three: list[Logge
     expect(page.get_by_role("heading", name="2 runs compared")).to_be_visible()
 
 
+def test_parallel_lines_are_coloured_by_a_value(server: Server, page: Page, three: list[LoggedRun]) -> None:
+    """By the last axis, which the address says; runs with the same value then have the same colour."""
+    compare(page, server, "compare", three, "&tab=parallel&axes=config.model.name,config.lr")
+    first, third = (page.locator(f'svg a[data-run="{three[place].run_id}"] .strand') for place in (0, 2))
+    stroke = "path => getComputedStyle(path).stroke"
+    assert first.evaluate(stroke) != third.evaluate(stroke)
+    page.get_by_role("checkbox", name="colour by lr").check()
+    assert first.evaluate(stroke) == third.evaluate(stroke)
+    assert "shade=1" in page.url
+
+
 def test_a_run_that_is_gone_is_said(server: Server, stranger: Page) -> None:
     """The others are still compared."""
     runs = [logged(server, "gone", name, 1.0) for name in ("a", "b")]

@@ -248,6 +248,22 @@ def test_picture_opens_large(server: Server, page: Page, logging: Logging) -> No
     expect(dialog).to_have_count(0)
 
 
+def test_pictures_of_two_steps_are_swiped(server: Server, page: Page, logging: Logging) -> None:
+    """That of another step lies over the large one, and a slider says how much of it is seen."""
+    open_tab(page, server, logging, "tab=media")
+    section(page, "val/samples").locator("button.picture").first.click()
+    dialog = page.locator("dialog.enlarged")
+    expect(dialog.locator("img")).to_have_count(1)
+
+    dialog.get_by_label("Beside the same picture at step").select_option("10")
+    expect(dialog.locator("img")).to_have_count(2)
+    loaded(dialog.locator(".over img"))
+    dialog.get_by_label("Where one picture ends and the other begins").press("End")
+    expect(dialog.locator(".over")).to_have_css("clip-path", "inset(0px 0px 0px 100%)")
+    below, above = (dialog.locator("img").nth(place).bounding_box() for place in (0, 1))
+    assert below == above
+
+
 def test_filter_finds_keys(server: Server, page: Page, logging: Logging) -> None:
     """Only the keys with the words in them stay."""
     open_tab(page, server, logging, "tab=media")

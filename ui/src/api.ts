@@ -197,6 +197,11 @@ export async function markersOf(runIds: string[]): Promise<Record<string, Marker
   return (await (await post("/api/v1/query/markers", { runIds })).json()).markers;
 }
 
+/** Every value of a metric in a run: the newest of each step, by step. */
+export async function series(runId: string, metricKey: string): Promise<{ step: number; timestampMs: number; value: unknown }[]> {
+  return (await (await post("/api/v1/query/series", { runId, metricKeys: [metricKey] })).json()).series[0].points;
+}
+
 export async function metricKeys(scope: { runId: string } | { projectId: string }): Promise<MetricKey[]> {
   const query = new URLSearchParams({ ...scope, limit: "1000" });
   return (await get<{ keys: MetricKey[] }>(`/api/v1/metrics/keys?${query}`)).keys;

@@ -31,14 +31,15 @@ export function unzip(buffer: ArrayBuffer): ZipEntry[] {
     const method = view.getUint16(at + 10, true);
     const [nameBytes, extraBytes, commentBytes] = [28, 30, 32].map((offset) => view.getUint16(at + offset, true)) as [number, number, number];
     const packed = view.getUint32(at + 20, true);
+    const size = view.getUint32(at + 24, true);
     const local = view.getUint32(at + 42, true);
     entries.push({
       name: names.decode(new Uint8Array(buffer, at + ENTRY_BYTES, nameBytes)),
       crc: view.getUint32(at + 16, true),
-      size: view.getUint32(at + 24, true),
+      size,
       text: () => {
         const start = local + LOCAL_BYTES + view.getUint16(local + 26, true) + view.getUint16(local + 28, true);
-        return unpacked(new Uint8Array(buffer, start, packed), method);
+        return unpacked(new Uint8Array(buffer, start, packed), method, size);
       },
     });
     at += ENTRY_BYTES + nameBytes + extraBytes + commentBytes;
@@ -46,8 +47,20 @@ export function unzip(buffer: ArrayBuffer): ZipEntry[] {
   return entries;
 }
 
-async function unpacked(bytes: Uint8Array<ArrayBuffer>, method: number): Promise<string> {
+/** Never more than the directory says there is: a file that goes on beyond that was made to fill the memory. */
+async function unpacked(bytes: Uint8Array<ArrayBuffer>, method: number, size: number): Promise<string> {
   if (method === STORED) return new TextDecoder().decode(bytes);
   if (method !== DEFLATED) throw new RangeError("The file is packed in a way that is not read here.");
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).text();
+  const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw")).getReader();
+  const parts: Uint8Array<ArrayBuffer>[] = [];
+  for (let left = size; ; ) {
+    const { done, value } = await reader.read();
+    if (done) return new Blob(parts).text();
+    left -= value.byteLength;
+    if (left < 0) {
+      await reader.cancel();
+      throw new RangeError("The file is longer than its archive says.");
+    }
+    parts.push(value);
+  }
 }

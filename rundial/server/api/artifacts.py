@@ -17,6 +17,7 @@ from rundial.server.api.request import JSON_BYTES, base_url, integer, principal_
 from rundial.server.api.runs import MAX_PAGE, answer
 from rundial.server.store.manifest import MAX_FILES, Initiation
 from rundial.server.store.refusal import Refusal
+from rundial.server.store.s3 import Bucket
 from rundial.server.store.uploads import GET_SECONDS, PREFIX
 
 MANIFEST_BYTES = 64 * 1024 * 1024
@@ -143,10 +144,14 @@ async def download(request: Request) -> Response:
         found = store.artifacts.file(principal, asked.artifact_id, asked.path)
         if found is None:
             return None
-        uri = found.pop("uri")
+        uri, workspace_id = found.pop("uri"), found.pop("workspaceId")
         if uri is not None:
             raise Refusal(409, "CONFLICT", "This file is a reference and lies elsewhere.", f"Get it from {uri}.")
-        fields: dict[str, str | int] = {"by": principal.id, "name": asked.path.rpartition("/")[2]}
+        name = asked.path.rpartition("/")[2]
+        if isinstance(store.blobs, Bucket):
+            place = (workspace_id, found["sha256"], GET_SECONDS, "application/octet-stream", name)
+            return {"url": store.blobs.address(*place), **found}
+        fields: dict[str, str | int] = {"by": principal.id, "name": name}
         path = f"{PREFIX}{asked.artifact_id}/{found['sha256']}"
         return {"url": base + store.signer.sign("GET", path, fields, GET_SECONDS), **found}
 

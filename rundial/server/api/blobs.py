@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response
 
 from rundial.server.api.errors import ApiError, not_found
 from rundial.server.api.request import BODY_SECONDS, store_of
-from rundial.server.store.blobs import READ_BYTES
+from rundial.server.store.blobs import READ_BYTES, Blobs
 from rundial.server.store.signing import forbidden
 
 _RANGE = re.compile(rb"bytes=(?:([0-9]{1,18})-([0-9]{0,20})|-([0-9]{1,20}))")
@@ -50,7 +50,10 @@ async def blob(
     request: Request, sha256: str, media_type: str, headers: dict[str, str], filename: str | None = None
 ) -> Response:
     """A blob as the answer, as an attachment when it has a ``filename``."""
-    path: Path = store_of(request).blobs.path(sha256)
+    blobs = store_of(request).blobs
+    if not isinstance(blobs, Blobs):
+        raise forbidden("Files are in S3 now.")
+    path = blobs.path(sha256)
     if not await run_in_threadpool(path.is_file):
         raise not_found()
     await run_in_threadpool(_fit_range, request, path)

@@ -18,7 +18,7 @@ from rundial.errors import RundialError
 from rundial.server.store.refusal import Refusal
 
 _CODES = {401: "UNAUTHORIZED", 403: "FORBIDDEN", 404: "NOT_FOUND", 409: "CONFLICT", 413: "PAYLOAD_TOO_LARGE"}
-_CODES |= {415: "UNSUPPORTED_ENCODING", 429: "RATE_LIMITED", 500: "INTERNAL_ERROR"}
+_CODES |= {415: "UNSUPPORTED_ENCODING", 429: "RATE_LIMITED", 500: "INTERNAL_ERROR", 503: "UNAVAILABLE"}
 
 
 class ApiError(RundialError):
@@ -28,14 +28,16 @@ class ApiError(RundialError):
         status: HTTP status; the code of the envelope follows from it, ``INVALID_REQUEST`` where none is its own.
         message: what is wrong, a whole sentence.
         hint: what to do about it.
+        retry_after: seconds after which a 429 or 503 may be different.
     """
 
-    def __init__(self, status: int, message: str, hint: str = "") -> None:
+    def __init__(self, status: int, message: str, hint: str = "", retry_after: int = 1) -> None:
         super().__init__(message)
         self.status = status
         self.code = _CODES.get(status, "INVALID_REQUEST")
         self.message = message
         self.hint = hint
+        self.retry_after = retry_after
 
 
 def not_found() -> ApiError:
@@ -49,6 +51,8 @@ def envelope(request_id: str, error: ApiError | Refusal, headers: Mapping[str, s
         "requestId": request_id,
         "error": {"code": error.code, "message": error.message, "details": {"hint": error.hint}},
     }
+    if error.status in (429, 503):
+        headers = {**(headers or {}), "retry-after": str(error.retry_after)}
     return Response(msgspec.json.encode(body), error.status, headers, "application/json")
 
 

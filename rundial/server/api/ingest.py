@@ -32,6 +32,7 @@ async def records(request: Request) -> Response:
     else:
         future = await run_in_threadpool(store.ingest, *arguments)
     status, reply = await asyncio.wrap_future(future)
+    request.app.state.metrics.took(len(body), reply)
     return Response(msgspec.json.encode(reply), status, media_type="application/json")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from rundial.server.api.artifacts import WRITERS, read_lenient, require
 from rundial.server.api.blobs import FILE_POLICY, blob
@@ -15,6 +15,8 @@ from rundial.server.api.errors import not_found
 from rundial.server.api.request import integer, principal_of, store_of
 from rundial.server.api.runs import MAX_PAGE, answer
 from rundial.server.store.media import ArtifactItem
+from rundial.server.store.s3 import Bucket
+from rundial.server.store.uploads import GET_SECONDS
 
 SAFE_TYPES = frozenset(
     {
@@ -71,13 +73,19 @@ async def of_run(request: Request) -> Response:
 
 
 async def content(request: Request) -> Response:
-    """``GET /api/v1/runs/{runId}/media/{mediaId}``: the content of an item; understands Range."""
+    """``GET /api/v1/runs/{runId}/media/{mediaId}``: the content of an item, here or in S3; understands Range."""
     media, principal, path = store_of(request).media, principal_of(request), request.path_params
     found = await run_in_threadpool(media.content, principal, path["runId"], path["mediaId"])
     if found is None:
         raise not_found()
-    sha256, content_type = found
+    workspace_id, sha256, content_type = found
     kind = (content_type or "").partition(";")[0].strip().lower()
+    bucket = store_of(request).blobs
+    if isinstance(bucket, Bucket):
+        shown = kind if kind in SAFE_TYPES | SANDBOXED_TYPES else "application/octet-stream"
+        filename = None if shown == kind else path["mediaId"]
+        address = await run_in_threadpool(bucket.address, workspace_id, sha256, GET_SECONDS, shown, filename)
+        return RedirectResponse(address, 307, {"cache-control": f"private, max-age={GET_SECONDS // 2}"})
     headers = {"cache-control": _FOR_EVER}
     if kind in SANDBOXED_TYPES:
         # Framed by our own page only; the sandbox makes it an origin of its own.

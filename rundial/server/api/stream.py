@@ -114,8 +114,9 @@ class Client:
 class Hub:
     """Between the store's commits and the open streams. All but :meth:`_collect` and :meth:`_miss` is for the loop."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, most: int = STREAMS_PER_PRINCIPAL) -> None:
         self._store = store
+        self._most = most
         self._boot = secrets.token_hex(4)
         self._number = 0
         self._history: deque[Event] = deque()
@@ -143,6 +144,11 @@ class Hub:
         finally:
             unsubscribe()
 
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return len(self._clients)
+
     def close(self) -> None:
         """End every stream; the server is about to stop."""
         self._closed = True
@@ -154,8 +160,8 @@ class Hub:
 
         Raises :class:`ApiError` 429 when the principal has too many.
         """
-        if self._streams[principal.id] >= STREAMS_PER_PRINCIPAL:
-            raise ApiError(429, f"There are {STREAMS_PER_PRINCIPAL} streams open already.", "Close some of them.")
+        if self._streams[principal.id] >= self._most:
+            raise ApiError(429, f"There are {self._most} streams open already.", "Close some of them.")
         self._forget_watches()
         for topic in topics:
             self._watch(topic, principal)

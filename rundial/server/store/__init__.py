@@ -22,7 +22,7 @@ from rundial.server.store.blobs import Blobs
 from rundial.server.store.commands import Commands
 from rundial.server.store.compactor import Compactor
 from rundial.server.store.deleted import Deleted
-from rundial.server.store.engine import Engine
+from rundial.server.store.engine import Engine, StoreError
 from rundial.server.store.eval_runs import Evals
 from rundial.server.store.export import Exports
 from rundial.server.store.ingest import Change, Ingest
@@ -32,15 +32,18 @@ from rundial.server.store.keys import Keys
 from rundial.server.store.logs import Logs
 from rundial.server.store.media import Media
 from rundial.server.store.notices import Notices
-from rundial.server.store.purge import Purge
+from rundial.server.store.purge import Purge, claim_place
+from rundial.server.store.refusal import Refusal
 from rundial.server.store.run_edits import RunEdits
 from rundial.server.store.runs import Runs
+from rundial.server.store.s3 import Bucket
 from rundial.server.store.schema import migrate
 from rundial.server.store.series import Series
 from rundial.server.store.signing import Signer, signing_secret
 from rundial.server.store.spans import Spans
 from rundial.server.store.uploads import Uploads
 from rundial.server.store.users import Users
+from rundial.server.store.vitals import Vitals
 from rundial.server.store.watch import mark_silent
 from rundial.server.store.workspaces import Workspaces
 from rundial.wire import Chunk
@@ -48,6 +51,7 @@ from rundial.wire import Chunk
 log = logging.getLogger(__name__)
 
 _WATCH_MILLISECONDS = 5_000
+_CLEAN_SECONDS = 5.0
 
 
 class Store:
@@ -57,12 +61,13 @@ class Store:
         data: the folder; created when it does not exist, with a default workspace and project and ``owner.key``.
         database: the address of a PostgreSQL database to use instead of a file in the folder. Several processes may
             use it at the same time; those that do share the folder too, which keeps the files.
+        artifacts: ``s3://BUCKET/PREFIX`` to keep the files of artifacts and media there instead.
 
     Raises:
         RundialError: the folder cannot be used, or another server holds it.
     """
 
-    def __init__(self, data: Path, database: str | None = None) -> None:
+    def __init__(self, data: Path, database: str | None = None, artifacts: str | None = None) -> None:
         self._subscribers: tuple[tuple[Callable[[Change], None], Callable[[], None]], ...] = ()
         self._guard = threading.Lock()
         self._delivering = threading.Lock()
@@ -73,7 +78,12 @@ class Store:
             migrate(self._engine)
             self.owner_key = furnish(self._engine, data / "owner.key")
             self.signer = Signer(signing_secret(self._engine))
-            self.blobs = Blobs(data / "blobs", data / "lock" if self._engine.shared else None)
+            self.blobs: Blobs | Bucket
+            if artifacts is None:
+                self.blobs = Blobs(data / "blobs", data / "lock" if self._engine.shared else None)
+            else:
+                self.blobs = Bucket(artifacts, self._engine.hold)
+            claim_place(self._engine, self.blobs.place)
         except BaseException:
             self._engine.close()
             raise
@@ -101,10 +111,17 @@ class Store:
         self.media = Media(self._engine, self._publish)
         self.uploads = Uploads(self._engine, self.blobs, self.signer, self._publish)
         self._purge = Purge(self._engine, self.blobs)
+        self._cleaner = threading.Thread()
+        self.vitals = Vitals(self._engine, data)
         self._since_ms = self._watched_ms = now_ms()
         self._compactor = Compactor(self._engine, self._watch)
         self._compactor.start()
         self._notices.start()
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may use the same database."""
+        return self._engine.shared
 
     def ingest(
         self, principal: Principal, stream: str, chunks: Sequence[Chunk], page_url: str
@@ -137,6 +154,9 @@ class Store:
     def close(self) -> None:
         """Commit what waits and give up the folder. May be called twice."""
         self._compactor.stop()
+        self._purge.stop()
+        if self._cleaner.ident is not None:
+            self._cleaner.join(_CLEAN_SECONDS)
         self._engine.close()
         self._notices.close()
         self.blobs.close()
@@ -170,6 +190,16 @@ class Store:
         if now_ms() - self._watched_ms >= _WATCH_MILLISECONDS:
             self._watched_ms = now_ms()
             self._engine.write(lambda db: mark_silent(db, self._since_ms), self._publish).result()
+            if self.blobs.origin is None:
+                self._clean()
+            elif not self._cleaner.is_alive():  # S3 may be slow, and the runs are not to wait for it
+                self._cleaner = threading.Thread(target=self._clean, name="rundial-purge", daemon=True)
+                self._cleaner.start()
+
+    def _clean(self) -> None:
+        try:
             with self._engine.claim("purge") as mine:
                 if mine:
                     self._purge.tick()
+        except (Refusal, StoreError, self._engine.error) as error:
+            log.error("the purge waits for its next pass: %s", error)

@@ -8,10 +8,9 @@ import msgspec
 
 from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
+from rundial.server.store.cursors import cursor_of, position_of
 from rundial.server.store.engine import Engine
 from rundial.server.store.run_edits import PRESENT
-from rundial.server.store.runs import _cursor as cursor_of
-from rundial.server.store.runs import _position as position_of
 
 Json = dict[str, Any]
 
@@ -29,7 +28,7 @@ class Alerts:
 
         Raises :class:`Refusal` for a cursor that is none.
         """
-        after = position_of(cursor, 3)
+        after = position_of(cursor, int, str, int)
         with self._engine.read() as db:
             project_id = find_project(db, principal, project)
             if project_id is None:
@@ -50,7 +49,7 @@ class Alerts:
         if len(rows) <= limit:
             return found, None
         run_id, place, _, ms, *_ = rows[limit - 1]
-        return found, cursor_of([ms, run_id, place])
+        return found, cursor_of(ms, run_id, place)
 
 
 def _document(row: tuple[Any, ...]) -> Json:

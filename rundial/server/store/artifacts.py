@@ -210,18 +210,19 @@ class Artifacts:
             return describe(db, row) | {"files": list_files(db, row, row.files, None)}
 
     def file(self, principal: Principal, artifact_id: str, path: str) -> Json | None:
-        """One file of a version: ``sizeBytes``, ``sha256``, and ``uri`` when it lies elsewhere."""
+        """One file of a version: ``sizeBytes``, ``sha256``, ``uri`` when it lies elsewhere, and ``workspaceId``."""
         with self._engine.read() as db:
             row = visible_version(db, principal, artifact_id)
             found = (
                 row
                 and db.execute(
-                    "SELECT size_bytes, sha256, uri FROM artifact_files"
-                    " WHERE project_id = ? AND artifact_id = ? AND path = ?",
+                    "SELECT f.size_bytes, f.sha256, f.uri, p.workspace_id FROM artifact_files f"
+                    " JOIN projects p ON p.project_id = f.project_id"
+                    " WHERE f.project_id = ? AND f.artifact_id = ? AND f.path = ?",
                     (row.project_id, artifact_id, path),
                 ).fetchone()
             )
-        return dict(zip(("sizeBytes", "sha256", "uri"), found)) if found else None
+        return dict(zip(("sizeBytes", "sha256", "uri", "workspaceId"), found)) if found else None
 
     def change_aliases(self, principal: Principal, artifact_id: str, add: list[str], remove: list[str]) -> Json | None:
         """Move aliases to a version, or take them from it. Raises :class:`Refusal`; None when it is not visible."""

@@ -20,14 +20,39 @@ import secrets
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from rundial.server.store.refusal import Refusal, invalid
 
 READ_BYTES = 1024 * 1024
 _STRIPES = 64
 _UPLOADS = "uploads"
+
+
+class Room(Protocol):
+    """Where blobs lie: on this disk, or in S3. What is removed from it, and found in it, is the same for both."""
+
+    @property
+    def origin(self) -> str | None:
+        """Where clients get and put content: None for this server itself."""
+
+    @property
+    def place(self) -> str:
+        """What it is called, so that it can be known again."""
+
+    def lock(self, sha256: str) -> AbstractContextManager[None]: ...
+
+    def delete(self, workspace_id: str, sha256: str) -> None: ...
+
+    def discard(self, upload_id: str) -> None: ...
+
+    def all(self) -> Iterable[list[str]]: ...
+
+    def all_uploads(self) -> Iterable[str]: ...
+
+    def close(self) -> None: ...
 
 
 class Receiver:
@@ -109,6 +134,9 @@ class Blobs:
         folder: created when it does not exist.
         shared: a file to keep other processes out with, when there may be some that use the folder too.
     """
+
+    origin = None
+    place = "disk"
 
     def __init__(self, folder: Path, shared: Path | None = None) -> None:
         self._folder = folder
@@ -209,8 +237,8 @@ class Blobs:
         """Where a blob lies."""
         return self._folder / sha256[:2] / sha256
 
-    def delete(self, sha256: str) -> None:
-        """Remove a blob. The caller holds :meth:`lock`."""
+    def delete(self, workspace_id: str, sha256: str) -> None:
+        """Remove a blob, which is that of all workspaces. The caller holds :meth:`lock`."""
         self.path(sha256).unlink(missing_ok=True)
 
     def discard(self, upload_id: str) -> None:

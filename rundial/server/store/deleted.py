@@ -6,10 +6,9 @@ from typing import Any
 
 from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
+from rundial.server.store.cursors import cursor_of, position_of
 from rundial.server.store.engine import Engine
 from rundial.server.store.run_edits import KEEP_MILLISECONDS, PRESENT
-from rundial.server.store.runs import _cursor as cursor_of
-from rundial.server.store.runs import _position as position_of
 
 Json = dict[str, Any]
 
@@ -27,7 +26,7 @@ class Deleted:
 
         Raises :class:`Refusal` for a cursor that is none.
         """
-        after = position_of(cursor, 2)
+        after = position_of(cursor, int, str)
         with self._engine.read() as db:
             project_id = find_project(db, principal, project)
             if project_id is None:
@@ -43,7 +42,7 @@ class Deleted:
                 (project_id, *values, limit + 1),
             ).fetchall()
         found = [_document(row) for row in rows[:limit]]
-        return found, cursor_of([rows[limit - 1][4], rows[limit - 1][0]]) if len(rows) > limit else None
+        return found, cursor_of(rows[limit - 1][4], rows[limit - 1][0]) if len(rows) > limit else None
 
 
 def _document(row: tuple[Any, ...]) -> Json:

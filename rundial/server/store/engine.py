@@ -148,6 +148,11 @@ class Engine:
         return self._backend.shared
 
     @property
+    def waiting(self) -> int:
+        """How many functions wait for the writer, about."""
+        return self._jobs.qsize()
+
+    @property
     def types(self) -> Mapping[str, str]:
         """What ``schema.py`` leaves open because databases spell it differently."""
         return self._backend.types
@@ -234,8 +239,9 @@ class Engine:
             try:
                 db = self._backend.begin(runs)
                 for job in group:
-                    self._attempt(db, job)
-                self._backend.commit()
+                    self._attempt(db, job, alone=len(group) == 1)
+                if len(group) > 1 or group[0].error is None:
+                    self._backend.commit()
             except self._backend.error as error:
                 self._backend.rollback()
                 if attempt < ATTEMPTS and self._backend.asks_again(error):
@@ -252,10 +258,14 @@ class Engine:
         for job in group:
             self._announce(job)
 
-    def _attempt(self, db: Db, job: _Job[Any]) -> None:
-        """One function inside its savepoint. Raises the database's error when the transaction as a whole is gone."""
+    def _attempt(self, db: Db, job: _Job[Any], *, alone: bool) -> None:
+        """One function inside its savepoint; one that is alone needs none, and its failure is that of the transaction.
+
+        Raises the database's error when the transaction as a whole is gone.
+        """
         job.error = None
-        db.execute("SAVEPOINT job")
+        if not alone:
+            db.execute("SAVEPOINT job")
         try:
             job.result = job.fn(db)
         except BaseException as error:  # it belongs to the caller, who gets it through the future
@@ -264,8 +274,12 @@ class Engine:
                     raise
                 raise self._backend.error(str(error)) from error
             job.error = error
-            db.execute("ROLLBACK TO job")
-        db.execute("RELEASE job")
+            if alone:
+                self._backend.rollback()
+            else:
+                db.execute("ROLLBACK TO job")
+        if not alone:
+            db.execute("RELEASE job")
 
     def _announce(self, job: _Job[Any]) -> None:
         if job.error is not None:

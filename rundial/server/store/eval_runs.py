@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +9,8 @@ import msgspec
 
 from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
+from rundial.server.store.cursors import cursor_of, position_of
 from rundial.server.store.engine import Db, Engine
-from rundial.server.store.refusal import invalid
 from rundial.server.store.run_edits import PRESENT
 
 Json = dict[str, Any]
@@ -62,7 +60,7 @@ class Evals:
 
         Eval runs that never named a suite stand in a last entry without id and name.
         """
-        after = _position(cursor, 1)
+        after = position_of(cursor, str)
         with self._engine.read() as db:
             project_id = find_project(db, principal, project)
             if project_id is None:
@@ -93,7 +91,7 @@ class Evals:
                 ]
         if not more and not found[-1]["runs"]:
             found.pop()
-        return found, _cursor(rows[limit - 1][1]) if more else None
+        return found, cursor_of(rows[limit - 1][1]) if more else None
 
     def of_run(self, run_id: str, limit: int = 1000) -> list[Json]:
         """The eval runs that belong to a run the caller may see, newest first."""
@@ -126,7 +124,7 @@ class Evals:
         Raises:
             Refusal: the cursor is none.
         """
-        after = _position(cursor, 2)
+        after = position_of(cursor, str, str)
         with self._engine.read() as db:
             row = _find(db, principal, eval_run_id, project)
             if row is None:
@@ -152,7 +150,7 @@ class Evals:
             return {
                 "evalRun": eval_run_document(db, row),
                 "rows": [_result(row) for row in rows[:limit]],
-                "page": _page(_cursor(*rows[limit - 1][:2]) if more else None),
+                "page": _page(cursor_of(*rows[limit - 1][:2]) if more else None),
             }
 
     def diff(
@@ -178,7 +176,7 @@ class Evals:
         Raises:
             Refusal: the cursor is none.
         """
-        after = _position(cursor, 2)
+        after = position_of(cursor, str, str)
         with self._engine.read() as db:
             old, new = _find(db, principal, baseline, project), _find(db, principal, candidate, project)
             if old is None or new is None:
@@ -210,7 +208,7 @@ class Evals:
             "candidateEvalRunId": candidate,
             "counts": counts,
             "rows": [_pair(row) for row in rows[:limit]],
-            "page": _page(_cursor(*rows[limit - 1][:2]) if more else None),
+            "page": _page(cursor_of(*rows[limit - 1][:2]) if more else None),
         }
 
 
@@ -249,12 +247,15 @@ def eval_run_document(db: Db, row: tuple[Any, ...]) -> Json:
         found[name] = msgspec.json.decode(found[name])
     found["startedAtMs"], found["projectId"] = row[9:]
     found["summary"] = {
-        scorer: {"count": count, "mean": mean, "passed": passed, "judged": judged}
+        scorer: {"count": count, "mean": 2 * half, "passed": passed, "judged": judged}
         | {"passRate": passed / judged if judged else None}
-        for scorer, count, mean, passed, judged in db.execute(
-            "SELECT scorer, count(*), avg(score), coalesce(sum(passed), 0), count(passed) FROM eval_results"
-            " WHERE run_id = ? AND eval_run_id = ? GROUP BY scorer ORDER BY scorer",
-            (found["runId"], found["evalRunId"]),
+        # Half the mean, of shares: avg() of PostgreSQL raises when the squares of the scores are beyond a double.
+        for scorer, count, half, passed, judged in db.execute(
+            "SELECT e.scorer, n.results, sum(e.score / (2.0 * n.results)), coalesce(sum(e.passed), 0), count(e.passed)"
+            " FROM eval_results e JOIN (SELECT scorer, count(*) AS results FROM eval_results"
+            " WHERE run_id = ? AND eval_run_id = ? GROUP BY scorer) n ON n.scorer = e.scorer"
+            " WHERE e.run_id = ? AND e.eval_run_id = ? GROUP BY e.scorer, n.results ORDER BY e.scorer",
+            (found["runId"], found["evalRunId"]) * 2,
         )
     }
     return found
@@ -297,21 +298,3 @@ def _page(cursor: str | None) -> Json:
 def _containing(text: str) -> str:
     escaped = text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
-
-
-def _cursor(*position: str) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
-
-
-def _position(cursor: str | None, length: int) -> list[str] | None:
-    """What :func:`_cursor` wrote. Raises :class:`Refusal` when it did not."""
-    if not cursor:
-        return None
-    try:
-        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        position = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=list[str])
-    except (ValueError, binascii.Error, UnicodeEncodeError) as error:
-        raise invalid("The cursor is not one of this server.", "Begin again without a cursor.") from error
-    if len(position) != length:
-        raise invalid("The cursor is not one of this server.", "Begin again without a cursor.")
-    return position

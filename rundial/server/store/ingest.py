@@ -28,7 +28,7 @@ from rundial.events import (
     Span,
     clean_key,
 )
-from rundial.server.store import commands, evals, logs, spans
+from rundial.server.store import commands, evals, logs, quota, spans
 from rundial.server.store.accounts import Principal, now_ms
 from rundial.server.store.admission import (
     MAX_NAME,
@@ -40,7 +40,7 @@ from rundial.server.store.admission import (
 )
 from rundial.server.store.batch import Bad, Batch, Reader, cut
 from rundial.server.store.engine import Db, Engine
-from rundial.server.store.quota import MAX_RUN_KEYS, fit_keys
+from rundial.server.store.quota import fit_keys
 from rundial.server.store.refusal import Refusal as Refusal
 from rundial.server.store.refusal import invalid, not_found
 
@@ -203,6 +203,8 @@ class _Work:
             best_value,
             best_step,
             self.stage,
+            self._last_key,
+            self._has_commands,
         ) = known
         self.primary: tuple[str, str] | None = (primary_name, primary_mode) if primary_name is not None else None
         self.best: tuple[float, int] | None = (best_value, best_step) if best_value is not None else None
@@ -240,7 +242,9 @@ class _Work:
 
     def commands(self) -> list[dict[str, Any]]:
         """The commands that are new for this stream's dials; they ride back in the answer."""
-        handed = commands.hand_over(self.db, self.run_id, self.stream, self.now) if self.status == "running" else []
+        if self.status != "running" or not self._has_commands:
+            return []
+        handed = commands.hand_over(self.db, self.run_id, self.stream, self.now)
         if handed:
             self.kinds.add("dials")
         return handed
@@ -251,9 +255,9 @@ class _Work:
         self.rejected.append(bad)
 
     def _take_metrics(self, batch: Batch) -> None:
-        batch, lost = fit_keys(self.db, self.run_id, batch)
+        batch, lost = fit_keys(self.db, self.run_id, batch, self._last_key)
         for _ in range(lost):
-            self.refuse(Bad(batch.chunk.first, "TOO_MANY_KEYS", f"the run has {MAX_RUN_KEYS:,} metrics already"))
+            self.refuse(Bad(batch.chunk.first, "TOO_MANY_KEYS", f"the run has {quota.MAX_RUN_KEYS:,} metrics already"))
         if not batch.metrics:
             return
         self.db.execute(
@@ -505,7 +509,9 @@ def _known(db: Db, run_id: str, stream: str) -> Any:
     return db.execute(
         "SELECT s.run_id, s.next_seq, s.part, s.status, s.started_ms,"
         " r.workspace_id, r.project_id, r.status, r.last_step, r.markers,"
-        " r.primary_name, r.primary_mode, r.best_value, r.best_step, r.last_stage"
+        " r.primary_name, r.primary_mode, r.best_value, r.best_step, r.last_stage,"
+        " (SELECT max(k.key_id) FROM metric_keys k WHERE k.run_id = s.run_id),"
+        " EXISTS (SELECT 1 FROM commands c WHERE c.run_id = s.run_id AND c.finished_ms IS NULL)"
         " FROM streams s JOIN runs r ON r.run_id = s.run_id WHERE s.run_id = ? AND s.stream = ?",
         (run_id, stream),
     ).fetchone()

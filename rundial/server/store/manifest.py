@@ -50,6 +50,8 @@ class FileEntry(Struct, rename="camel", omit_defaults=True):
     size_bytes: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)]
     sha256: Sha256
     content_type: str | None = None
+    part_sha256: Annotated[list[Sha256], Meta(max_length=MAX_PARTS)] | None = None
+    """Of each part of a file above 64 MiB, cut as :func:`part_bytes` says."""
 
 
 class Reference(Struct, rename="camel", omit_defaults=True):

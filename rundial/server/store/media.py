@@ -10,11 +10,10 @@ import msgspec
 
 from rundial.server.store.accounts import Principal, new_id, now_ms
 from rundial.server.store.admission import document
+from rundial.server.store.cursors import cursor_of, position_of
 from rundial.server.store.engine import Db, Engine
 from rundial.server.store.manifest import MediaEntry, Sha256, checked_media
 from rundial.server.store.refusal import Refusal, invalid, not_found
-from rundial.server.store.runs import _cursor as cursor_of
-from rundial.server.store.runs import _position as position_of
 from rundial.server.store.versions import Publish, Run, changed, drop_files, known_run, visible_run
 
 MAX_KEYS = 10_000
@@ -88,7 +87,7 @@ class Media:
         self, principal: Principal, run_id: str, *, key: str | None, limit: int, cursor: str | None
     ) -> Json | None:
         """The run's keys, and a page of its items by key, step and index; None when the run is not visible."""
-        after = position_of(cursor, 3)
+        after = position_of(cursor, str, int, int)
         where, values = "m.run_id = ?", [run_id]
         if key is not None:
             where, values = where + " AND m.media_key = ?", [*values, key]
@@ -105,19 +104,20 @@ class Media:
             keys = _keys(db, run_id)
         more = len(rows) > limit
         last = rows[limit - 1] if more else None
-        page = {"hasMore": more, "nextCursor": cursor_of([last[0], last[1], last[2]]) if last else None}
+        page = {"hasMore": more, "nextCursor": cursor_of(last[0], last[1], last[2]) if last else None}
         return {"keys": keys, "items": [_document(run_id, row) for row in rows[:limit]], "page": page}
 
-    def content(self, principal: Principal, run_id: str, media_id: str) -> tuple[str, str | None] | None:
-        """SHA-256 and content type of an item; None when it is not visible."""
+    def content(self, principal: Principal, run_id: str, media_id: str) -> tuple[str, str, str | None] | None:
+        """Workspace, SHA-256 and content type of an item; None when it is not visible."""
         with self._engine.read() as db:
-            if visible_run(db, principal, run_id) is None:
+            run = visible_run(db, principal, run_id)
+            if run is None:
                 return None
             row = db.execute(
                 "SELECT sha256, content_type, media_type FROM media WHERE run_id = ? AND media_id = ?",
                 (run_id, media_id),
             ).fetchone()
-        return (row[0], row[1] or _DEFAULT_TYPES.get(row[2])) if row else None
+        return (run.workspace_id, row[0], row[1] or _DEFAULT_TYPES.get(row[2])) if row else None
 
     def ingest(self, principal: Principal, run_id: str, project: str | None, items: Sequence[ArtifactItem]) -> int:
         """Note files of finalized versions as media. All or none; how many there are.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import secrets
 import threading
 import time
@@ -66,7 +67,11 @@ class Throttle:
             recent = [at for at in self._failures.get(name, ()) if at > since]
         if len(recent) >= most:
             raise Refusal(
-                429, "RATE_LIMITED", "Too many wrong passwords.", f"Try again in {WINDOW_SECONDS / 60:.0f} minutes."
+                429,
+                "RATE_LIMITED",
+                "Too many wrong passwords.",
+                f"Try again in {WINDOW_SECONDS / 60:.0f} minutes.",
+                math.ceil(recent[-most] - since),
             )
 
     def fail(self, name: str) -> None:
@@ -76,7 +81,7 @@ class Throttle:
             if name not in self._failures and len(self._failures) >= _REMEMBERED:
                 self._failures.pop(next(iter(self._failures)))
             recent = [at for at in self._failures.pop(name, ()) if at > now - WINDOW_SECONDS]
-            self._failures[name] = [*recent[-ADDRESS_FAILURES:], now]
+            self._failures[name] = [*recent[-max(ACCOUNT_FAILURES, ADDRESS_FAILURES) :], now]
 
     def succeed(self, name: str) -> None:
         """Forget the failures of a name."""

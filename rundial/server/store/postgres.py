@@ -77,19 +77,18 @@ class Postgres:
         """Begin the writer's transaction; it holds the runs, or everything, until its end."""
         if self._writer.closed:
             self._writer = connect(self._url)
+        # All at once: each statement of its own is a way to the database and back. The locks of runs are asked for in
+        # one order by all, so that no two processes wait for each other.
+        opening = "BEGIN;" + ";".join(_locks(runs))
         try:
-            self._writer.execute("BEGIN")
-        except psycopg.OperationalError:  # the database was started anew since the last one
+            self._writer.execute(opening)
+        except psycopg.OperationalError:
+            if not self._writer.broken:
+                raise
+            # The database was started anew since the last one.
             self._writer.close()
             self._writer = connect(self._url)
-            self._writer.execute("BEGIN")
-        if runs is None:
-            self._writer.execute("SELECT pg_advisory_xact_lock(%s)", (_key(_EVERYTHING),))
-        else:
-            # In one order for all, so that no two processes wait for each other.
-            keys = sorted({_key(f"run {run_id}") for run_id in runs})
-            self._writer.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_key(_EVERYTHING),))
-            self._writer.execute("SELECT pg_advisory_xact_lock(k) FROM unnest(%s::bigint[]) AS k", (keys,))
+            self._writer.execute(opening)
         return _Session(self._writer)
 
     def commit(self) -> None:
@@ -282,6 +281,15 @@ def translated(sql: str) -> str:
     sql = sql.replace("? IS NULL", "CAST(? AS TEXT) IS NULL")  # alone it would be of no type
     sql = _LOWER.sub(r'lower(\1 COLLATE "default")', sql)
     return sql.replace("%", "%%").replace("?", "%s")
+
+
+def _locks(runs: Sequence[str] | None) -> list[str]:
+    """The statements that lock the runs, or everything, until the end of the transaction."""
+    everything = _key(_EVERYTHING)
+    if runs is None:
+        return [f"SELECT pg_advisory_xact_lock({everything})"]
+    keys = sorted({_key(f"run {run_id}") for run_id in runs})
+    return [f"SELECT pg_advisory_xact_lock_shared({everything})"] + [f"SELECT pg_advisory_xact_lock({k})" for k in keys]
 
 
 def _key(name: str) -> int:

@@ -21,12 +21,12 @@ _SQL_LIST = 500
 _made: dict[str, deque[int]] = {}
 
 
-def fit_keys(db: Db, run_id: str, batch: Batch) -> tuple[Batch, int]:
+def fit_keys(db: Db, run_id: str, batch: Batch, last: int | None) -> tuple[Batch, int]:
     """The batch without the keys that are too many for its run, and how many records nothing is left of.
 
-    Keys count once the compactor has seen them, so a burst may go beyond the bound by what waits for it.
+    Keys count once the compactor has seen them, so a burst may go beyond the bound by what waits for it. ``last`` is
+    the highest key id of the run.
     """
-    last = db.execute("SELECT max(key_id) FROM metric_keys WHERE run_id = ?", (run_id,)).fetchone()[0]
     if last is None or last + 1 < MAX_RUN_KEYS:
         return batch, 0
     names = {name for record in batch.metrics for name in record.values}
@@ -65,6 +65,7 @@ def count_run(workspace_id: str, now: int) -> None:
             "RATE_LIMITED",
             f"The workspace got {RUNS_PER_MINUTE} runs within a minute.",
             "Wait a minute; a client that retries loses nothing.",
+            60,
         )
     made.append(now)
 

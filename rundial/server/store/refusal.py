@@ -13,14 +13,16 @@ class Refusal(RundialError):
         code: one of the codes of docs/http.md, such as ``CONFLICT``.
         message: what is wrong, a sentence.
         hint: what to do about it, a sentence.
+        retry_after: seconds after which a 429 may be different.
     """
 
-    def __init__(self, status: int, code: str, message: str, hint: str) -> None:
+    def __init__(self, status: int, code: str, message: str, hint: str, retry_after: int = 1) -> None:
         super().__init__(status, code, message, hint)
         self.status = status
         self.code = code
         self.message = message
         self.hint = hint
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}"

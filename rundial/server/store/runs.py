@@ -5,8 +5,6 @@ Whatever the principal may not see is left out, or None, exactly as if it did no
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +13,7 @@ import msgspec
 from rundial.events import SYSTEM_PREFIX
 from rundial.server.store.accounts import Principal, within_bounds
 from rundial.server.store.admission import find_project
+from rundial.server.store.cursors import cursor_of, position_of
 from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import invalid
 from rundial.server.store.run_edits import PRESENT
@@ -51,7 +50,7 @@ class Runs:
 
     def workspaces(self, principal: Principal, *, limit: int, cursor: str | None) -> _Page:
         """The workspaces the principal may see, by slug: that of his key, or all of them."""
-        after = _position(cursor, 1)
+        after = position_of(cursor, str)
         workspace_id = principal.bounds[0]
         with self._engine.read() as db:
             rows = db.execute(
@@ -61,13 +60,13 @@ class Runs:
             ).fetchall()
         role = "owner" if principal.may("admin") else "member" if principal.may("metrics:write") else "viewer"
         found = [{"workspaceId": row[0], "workspaceSlug": row[1], "name": row[2], "role": role} for row in rows[:limit]]
-        return found, _cursor([rows[limit - 1][1]]) if len(rows) > limit else None
+        return found, cursor_of(rows[limit - 1][1]) if len(rows) > limit else None
 
     def projects(self, principal: Principal, workspace: str, *, limit: int, cursor: str | None) -> _Page | None:
         """Projects by slug; None when the workspace is not visible."""
         if not _is_own(principal, workspace):
             return None
-        after = _position(cursor, 1)
+        after = position_of(cursor, str)
         with self._engine.read() as db:
             rows = db.execute(
                 "SELECT p.project_id, p.slug, p.name, count(r.run_id),"
@@ -83,7 +82,7 @@ class Runs:
             ).fetchall()
         names = ("projectId", "projectSlug", "name", "runCount", "runningCount", "updatedAtMs")
         documents = [dict(zip(names, row)) for row in rows[:limit]]
-        return documents, _cursor([rows[limit - 1][1]]) if len(rows) > limit else None
+        return documents, cursor_of(rows[limit - 1][1]) if len(rows) > limit else None
 
     def query(
         self,
@@ -133,7 +132,7 @@ class Runs:
                 (*values, limit + 1),
             ).fetchall()
             documents = [_document(db, row) for row in rows[:limit]]
-        return documents, _cursor([documents[-1][order_by], documents[-1]["runId"]]) if len(rows) > limit else None
+        return documents, cursor_of(documents[-1][order_by], documents[-1]["runId"]) if len(rows) > limit else None
 
     def row(self, principal: Principal, run_id: str) -> Json | None:
         """The run as in a list."""
@@ -297,7 +296,7 @@ def _attempts(db: Db, run_id: str) -> tuple[list[Json], dict[str, int]]:
 
 def _after(column: str, order: str, cursor: str | None) -> tuple[str, list[Any]]:
     """What comes behind the last row of the page before."""
-    position = _position(cursor, 2)
+    position = position_of(cursor, int if column.endswith("_ms") else str, str)
     if position is None:
         return "", []
     sign = ">" if order == "asc" else "<"
@@ -315,21 +314,3 @@ def _search(text: str | None) -> tuple[str, list[Any]]:
 def _statuses(statuses: Sequence[str]) -> tuple[str, list[Any]]:
     wanted = list(dict.fromkeys(statuses))[:100]
     return (f"r.status IN ({', '.join('?' * len(wanted))})", wanted) if wanted else ("", [])
-
-
-def _cursor(position: list[Any]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(position)).decode().rstrip("=")
-
-
-def _position(cursor: str | None, length: int) -> list[Any] | None:
-    """What :func:`_cursor` wrote. Raises :class:`Refusal` when it did not."""
-    if not cursor:
-        return None
-    try:
-        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        position = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=list[str | int])
-    except (ValueError, binascii.Error, UnicodeEncodeError) as error:
-        raise invalid("The cursor is not one of this server.", "Begin again without a cursor.") from error
-    if len(position) != length or not all(isinstance(part, str) or abs(part) < 2**63 for part in position):
-        raise invalid("The cursor is not one of this server.", "Begin again without a cursor.")
-    return position

@@ -1,11 +1,18 @@
-"""Signed addresses: a request that needs no key because the server itself wrote down what it may do."""
+"""Signed addresses: a request that needs no key because the server itself wrote down what it may do.
+
+:class:`Signer` signs addresses of this server, :func:`presign` those of S3 (AWS Signature Version 4 in the query,
+docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import secrets
-from urllib.parse import parse_qsl, urlencode
+import time
+from functools import lru_cache
+from typing import Protocol
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from rundial.server.store.accounts import now_ms
 from rundial.server.store.engine import Db, Engine
@@ -48,6 +55,64 @@ class Signer:
 
     def _signature(self, method: str, path: str, query: str) -> str:
         return hmac.new(self._secret, f"{method}\n{path}\n{query}".encode(), hashlib.sha256).hexdigest()
+
+
+class Credentials(Protocol):
+    """Of an account of AWS, as botocore has them."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+def presign(
+    method: str,
+    url: str,
+    headers: dict[str, str],
+    fields: dict[str, str],
+    credentials: Credentials,
+    region: str,
+    seconds: int,
+) -> str:
+    """An address of S3 that is good for ``seconds``, for this method, these headers and these fields alone.
+
+    Args:
+        method: of HTTP.
+        url: address of the object, without a query and with nothing in its path that needs to be quoted.
+        headers: names in lowercase; the request must have each of them with just this value.
+        fields: parameters of the query.
+        credentials, region: of whom and where it is signed.
+        seconds: at most a week.
+    """
+    parts = urlsplit(url)
+    signed = {"host": parts.netloc, **headers}
+    names = ";".join(sorted(signed))
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    scope = f"{stamp[:8]}/{region}/s3/aws4_request"
+    asked = {
+        **fields,
+        "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+        "X-Amz-Credential": f"{credentials.access_key}/{scope}",
+        "X-Amz-Date": stamp,
+        "X-Amz-Expires": str(seconds),
+        "X-Amz-SignedHeaders": names,
+    }
+    if credentials.token:
+        asked["X-Amz-Security-Token"] = credentials.token
+    query = "&".join(f"{quote(name, safe='-_.~')}={quote(asked[name], safe='-_.~')}" for name in sorted(asked))
+    lines = "".join(f"{name}:{signed[name]}\n" for name in sorted(signed))
+    request = "\n".join((method, parts.path, query, lines, names, "UNSIGNED-PAYLOAD"))
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
+    signature = hmac.new(_signing_key(credentials.secret_key, stamp[:8], region), text.encode(), hashlib.sha256)
+    return f"{url}?{query}&X-Amz-Signature={signature.hexdigest()}"
+
+
+@lru_cache(maxsize=4)
+def _signing_key(secret: str, day: str, region: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for text in (day, region, "s3", "aws4_request"):
+        key = hmac.new(key, text.encode(), hashlib.sha256).digest()
+    return key
 
 
 def forbidden(message: str) -> Refusal:

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rundial.server.store.accounts import Principal, new_id, now_ms
+from rundial.server.store.arrivals import Arrivals, Missing, Place, missing_contents, note_blobs
 from rundial.server.store.blobs import Blobs, Receiver
 from rundial.server.store.engine import Db, Engine
-from rundial.server.store.manifest import Initiation, checked, digest, part_bytes, part_count
+from rundial.server.store.manifest import SINGLE_BYTES, Initiation, checked, digest, part_bytes, part_count
 from rundial.server.store.media import put_uploaded
 from rundial.server.store.refusal import Refusal, invalid, not_found
+from rundial.server.store.s3 import Bucket
 from rundial.server.store.signing import Signer, forbidden
 from rundial.server.store.versions import Publish, Run, changed, is_held, known_run, publish_version
 
@@ -48,13 +50,9 @@ class _Upload(NamedTuple):
     def run(self) -> Run:
         return Run(self.run_id, self.project_id, self.workspace_id)
 
-
-class _Missing(NamedTuple):
-    """Content that is announced and is no blob yet."""
-
-    path: str
-    sha256: str
-    size: int
+    @property
+    def place(self) -> Place:
+        return Place(self.run_id, self.upload_id, self.artifact_id, self.workspace_id, self.project_id)
 
 
 class Put(NamedTuple):
@@ -74,14 +72,15 @@ class Uploads:
 
     Args:
         engine: the database.
-        blobs: where content goes.
+        blobs: where content goes, on this disk or in S3.
         signer: signs the addresses that content is put to.
         publish: hears of what became of an upload.
     """
 
-    def __init__(self, engine: Engine, blobs: Blobs, signer: Signer, publish: Publish) -> None:
+    def __init__(self, engine: Engine, blobs: Blobs | Bucket, signer: Signer, publish: Publish) -> None:
         self._engine = engine
-        self._blobs = blobs
+        self._room = blobs
+        self._remote = Arrivals(engine, blobs) if isinstance(blobs, Bucket) else None
         self._signer = signer
         self._publish = publish
         self._finalizing = [threading.Lock() for _ in range(64)]
@@ -96,9 +95,12 @@ class Uploads:
         contents = digest(plan.files, plan.references or [])
         upload = self._engine.write(lambda db: _begin(db, principal, plan, contents)).result()
         files: list[Json] = []
-        if upload.result is None:
+        if upload.result is None and self._remote is not None:
+            digests = {file.sha256: file.part_sha256 for file in plan.files if file.part_sha256 is not None}
+            files = self._remote.missing(upload.place, digests, PUT_SECONDS)
+        elif upload.result is None:
             with self._engine.read() as db:
-                missing = _missing(db, upload)
+                missing = missing_contents(db, upload.place)
                 done = {content.sha256: _parts(db, upload, content.sha256) for content in missing}
             for content in missing:
                 entry = self._entry(principal, upload, content, done[content.sha256], base_url)
@@ -117,19 +119,19 @@ class Uploads:
                 raise forbidden("The key that asked for this address is no longer valid.")
             upload = _open_upload(db, upload_id)
         if not part:
-            receiver = self._blobs.receive(upload.upload_id, sha256, size)
+            receiver = self._disk.receive(upload.upload_id, sha256, size)
             return Put(receiver.write, lambda: self._keep(upload, sha256, receiver), receiver.close)
-        receiver = self._blobs.receive_part(upload.upload_id, sha256, part, offset, size)
+        receiver = self._disk.receive_part(upload.upload_id, sha256, part, offset, size)
         with self._engine.read() as db:
             # Asked while the part is ours: nobody else can bring it to an end meanwhile.
             known = _parts(db, upload, sha256).get(part)
         if known is not None:
-            self._blobs.release_part(upload.upload_id, sha256, part, receiver)
+            self._disk.release_part(upload.upload_id, sha256, part, receiver)
             return Put(lambda data: None, lambda: known, lambda: None)
         return Put(
             receiver.write,
             lambda: self._keep_part(upload, sha256, part, receiver),
-            lambda: self._blobs.release_part(upload.upload_id, sha256, part, receiver),
+            lambda: self._disk.release_part(upload.upload_id, sha256, part, receiver),
         )
 
     def may_get(self, artifact_id: str, sha256: str, principal_id: str) -> bool:
@@ -158,19 +160,29 @@ class Uploads:
                 upload = _upload(db, "run_id = ? AND upload_id = ? AND artifact_id = ?", run_id, upload_id, artifact_id)
                 if upload is None:
                     raise not_found("This upload")
-                if upload.result is None:
+                if upload.result is None and self._remote is None:
                     self._check_etags(db, upload, etags)
-                    missing = _missing(db, upload)
+                    missing = missing_contents(db, upload.place)
             if upload.result is not None:
                 return _decoded(upload.result)
+            if self._remote is not None:
+                missing = []
+                self._remote.take(upload.place)
             for content in missing:
                 self._join(upload, content)
             result = self._engine.write(lambda db: _finish(db, upload), lambda it: self._tell(upload, it)).result()
-            self._blobs.discard(upload.upload_id)
+            if self._remote is None or upload.size_bytes > SINGLE_BYTES:
+                self._room.discard(upload.upload_id)
             return result
 
+    @property
+    def _disk(self) -> Blobs:
+        if not isinstance(self._room, Blobs):
+            raise Refusal(409, "CONFLICT", "Files go to S3 now.", "Initiate the upload again.")
+        return self._room
+
     def _entry(
-        self, principal: Principal, upload: _Upload, content: _Missing, done: dict[int, str], base_url: str
+        self, principal: Principal, upload: _Upload, content: Missing, done: dict[int, str], base_url: str
     ) -> Json | None:
         def address(part: int, offset: int, size: int) -> str:
             fields: dict[str, str | int] = {"by": principal.id, "part": part, "offset": offset, "size": size}
@@ -196,8 +208,8 @@ class Uploads:
             raise invalid(
                 "The body is not the file that was announced.", "It changed since it was hashed: log it again."
             )
-        with self._blobs.lock(sha256):
-            self._blobs.keep(receiver, sha256)
+        with self._disk.lock(sha256):
+            self._disk.keep(receiver, sha256)
             self._note_blob(upload, sha256, receiver.size)
         return found
 
@@ -216,27 +228,23 @@ class Uploads:
         self._engine.write(note).result()
         return etag
 
-    def _join(self, upload: _Upload, content: _Missing) -> None:
+    def _join(self, upload: _Upload, content: Missing) -> None:
         """Make the parts of a file a blob."""
         count = part_count(content.size)
         with self._engine.read() as db:
             if count == 1 or len(_parts(db, upload, content.sha256)) < count:
                 raise _unfinished(f"{content.path!r} is not uploaded.")
-        if not self._blobs.is_whole(upload.upload_id, content.sha256, content.size):
+        if not self._disk.is_whole(upload.upload_id, content.sha256, content.size):
             self._engine.write(lambda db: _forget_parts(db, upload, content.sha256)).result()
-            self._blobs.scrap(upload.upload_id, content.sha256)
+            self._disk.scrap(upload.upload_id, content.sha256)
             raise _unfinished(f"{content.path!r} is not the file that was announced.")
-        with self._blobs.lock(content.sha256):
-            self._blobs.join(upload.upload_id, content.sha256)
+        with self._disk.lock(content.sha256):
+            self._disk.join(upload.upload_id, content.sha256)
             self._note_blob(upload, content.sha256, content.size)
 
     def _note_blob(self, upload: _Upload, sha256: str, size: int) -> None:
         def note(db: Db) -> None:
-            db.execute(
-                "INSERT INTO blobs (workspace_id, sha256, size_bytes, created_ms) VALUES (?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
-                (upload.workspace_id, sha256, size, now_ms()),
-            )
+            note_blobs(db, upload.place, [(sha256, size)])
             _touch(db, upload)
 
         self._engine.write(note).result()
@@ -304,7 +312,7 @@ def _finish(db: Db, upload: _Upload) -> Json:
     now = _upload(db, "run_id = ? AND upload_id = ?", upload.run_id, upload.upload_id)
     if now is None or now.result is not None:
         raise _unfinished("This upload was ended by somebody else.")
-    missing = _missing(db, upload)
+    missing = missing_contents(db, upload.place)
     if missing:
         raise _unfinished(f"{missing[0].path!r} is not uploaded.")
     plan = msgspec.json.decode(upload.plan, type=Initiation)
@@ -338,17 +346,6 @@ def _open_upload(db: Db, upload_id: str) -> _Upload:
     if upload is None or upload.result is not None:
         raise Refusal(409, "CONFLICT", "This upload is finished or was given up.", "Initiate it again.")
     return upload
-
-
-def _missing(db: Db, upload: _Upload) -> list[_Missing]:
-    rows = db.execute(
-        "SELECT min(f.path), f.sha256, max(f.size_bytes) FROM artifact_files f"
-        " WHERE f.project_id = ? AND f.artifact_id = ? AND f.uri IS NULL AND NOT EXISTS (SELECT 1 FROM blobs b"
-        " WHERE b.workspace_id = ? AND b.sha256 = f.sha256 AND b.size_bytes = f.size_bytes)"
-        " GROUP BY f.sha256 ORDER BY min(f.path)",
-        (upload.project_id, upload.artifact_id, upload.workspace_id),
-    )
-    return [_Missing(*row) for row in rows]
 
 
 def _parts(db: Db, upload: _Upload, sha256: str) -> dict[int, str]:

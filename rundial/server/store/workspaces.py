@@ -6,10 +6,10 @@ import re
 from typing import Any
 
 from rundial.config import DEFAULT_PROJECT, DEFAULT_WORKSPACE
+from rundial.server.store import quota
 from rundial.server.store.accounts import Principal, insert_key, new_id, now_ms
 from rundial.server.store.admission import checked_name
 from rundial.server.store.engine import Db, Engine
-from rundial.server.store.quota import MAX_PROJECTS
 from rundial.server.store.refusal import Refusal, invalid, not_found
 from rundial.server.store.tenancy import check_workspaces
 
@@ -75,8 +75,8 @@ class Workspaces:
             ).fetchone()
             if held[1]:
                 raise Refusal(409, "CONFLICT", f"There is a project {slug}.", "Choose another slug, or use that one.")
-            if held[0] >= MAX_PROJECTS:
-                raise Refusal(409, "CONFLICT", f"There are {MAX_PROJECTS} projects.", "Use one of them.")
+            if held[0] >= quota.MAX_PROJECTS:
+                raise Refusal(409, "CONFLICT", f"There are {quota.MAX_PROJECTS} projects.", "Use one of them.")
             project_id = _insert_project(db, principal.workspace_id, slug, name)
             return {
                 "projectId": project_id,

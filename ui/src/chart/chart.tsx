@@ -1,10 +1,10 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef } from "preact/hooks";
-import type { Marker, XAxis } from "../api";
+import { ApiError, type Marker, type XAxis } from "../api";
 import { dark, placeColor, placeDash, runColor, runDash } from "../colors";
 import { number } from "../format";
 import { setQuery } from "../router";
-import { saveCsv, saveImage } from "./export";
+import { saveCsv, saveImage, saveValues } from "./export";
 import type { Ranges } from "./extent";
 import { type Grouping, meanLine } from "./grouping";
 import type { Hover } from "./hover";
@@ -113,6 +113,14 @@ function Live({ metric, context, full, title }: Required<ChartProps>) {
     range.value = plot.current?.shown ?? null;
   }, [strokes, markers, x, log, logX, smoothing, smoother, clip, String(zoom), hovered]);
 
+  const onValues = async () => {
+    try {
+      await saveValues(metric, runs);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      store.error.value = error;
+    }
+  };
   const loaded = [...runs.keys()].every((runId) => data.lines.has(runId));
   const points = strokes.reduce((sum, stroke) => sum + stroke.line.length, 0);
   const last = strokes[0]?.line.last ?? null;
@@ -120,11 +128,11 @@ function Live({ metric, context, full, title }: Required<ChartProps>) {
   return (
     <>
       <figcaption>
-        <span class="title" title={metric}>{title}</span>
+        <span class="title" title={metric}><bdi>{title}</bdi></span>
         <Actions
           metric={metric} context={context} full={full}
           onImage={() => plot.current && saveImage(metric, plot.current.canvas, strokes)}
-          onCsv={() => saveCsv(metric, strokes, x, zoom)}
+          onCsv={() => saveCsv(metric, strokes, x, zoom)} onValues={onValues}
         />
         {range.value?.clipped && <span class="at" title="Outliers lie outside of the axis">clipped</span>}
         {alone && <Value reading={cursor.value?.readings[0]} last={last} at={cursor.value} x={x} />}
@@ -189,10 +197,11 @@ function placeOf({ step, timeMs }: Marker, startedAtMs: number, x: XAxis, axis: 
 interface ActionsProps extends Pick<ChartProps, "metric" | "context" | "full"> {
   onImage(): void;
   onCsv(): void;
+  onValues(): void;
 }
 
 /** What can be done with one chart; seen while the pointer or the focus is on it. */
-function Actions({ metric, context, full, onImage, onCsv }: ActionsProps) {
+function Actions({ metric, context, full, onImage, onCsv, onValues }: ActionsProps) {
   const pinned = context.pinned.has(metric);
   return (
     <span class="actions">
@@ -202,6 +211,7 @@ function Actions({ metric, context, full, onImage, onCsv }: ActionsProps) {
       {!full && <button aria-label={`Full screen ${metric}`} title="Full screen (f)" onClick={() => setQuery({ full: metric }, true)}>⤢</button>}
       <button aria-label={`Save ${metric} as an image`} title="Save as an image" onClick={onImage}>png</button>
       <button aria-label={`Save ${metric} as CSV`} title="Save what is drawn as CSV" onClick={onCsv}>csv</button>
+      <button aria-label={`Save all values of ${metric}`} title="Save every value that was logged, as CSV" onClick={onValues}>all</button>
     </span>
   );
 }

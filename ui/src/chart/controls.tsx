@@ -19,11 +19,13 @@ interface ControlsProps {
   /** Fields by which runs can be grouped. */
   fields: readonly string[];
   kinds: readonly string[];
+  /** How many metrics runs have defined as hidden. */
+  left: number;
   filterKey: boolean;
 }
 
 /** The one row of controls that all charts of a view share. */
-export function ChartControls({ metrics, defined, fields, kinds, filterKey }: ControlsProps) {
+export function ChartControls({ metrics, defined, fields, kinds, left, filterKey }: ControlsProps) {
   const view = chartView.value;
   const { problem } = metricFilter(view.metrics);
   return (
@@ -42,7 +44,7 @@ export function ChartControls({ metrics, defined, fields, kinds, filterKey }: Co
         log y
       </label>
       {fields.length > 0 && <GroupSelect fields={fields} />}
-      <Menu words="options" label="How charts are drawn">{() => <Options kinds={kinds} />}</Menu>
+      <Menu words="options" label="How charts are drawn">{() => <Options kinds={kinds} left={left} />}</Menu>
       {view.zoom && <button onClick={() => setZoom(null)} title="A double click on a chart does the same">reset zoom</button>}
       <span class="search">
         <input
@@ -92,8 +94,8 @@ function GroupSelect({ fields }: Pick<ControlsProps, "fields">) {
   );
 }
 
-function Options({ kinds }: Pick<ControlsProps, "kinds">) {
-  const { smoother, logX, clip, band, group, hidden } = chartView.value;
+function Options({ kinds, left }: Pick<ControlsProps, "kinds" | "left">) {
+  const { smoother, logX, clip, band, group, hidden, all } = chartView.value;
   return (
     <div class="options">
       <label>
@@ -116,6 +118,11 @@ function Options({ kinds }: Pick<ControlsProps, "kinds">) {
             <option value="range">smallest to largest</option>
             <option value="std">standard deviation</option>
           </select>
+        </label>
+      )}
+      {left > 0 && (
+        <label title="The run defined them with hidden=True">
+          <input type="checkbox" checked={all} onChange={(event) => setSwitch("all", event.currentTarget.checked)} /> hidden metrics ({left})
         </label>
       )}
       {kinds.length > 0 && (

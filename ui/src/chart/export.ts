@@ -1,5 +1,5 @@
 // One chart as a file: what is drawn, as a picture or as numbers.
-import type { XAxis } from "../api";
+import { series, type XAxis } from "../api";
 import { token } from "../colors";
 import { cell, download } from "../views/runs/export";
 import type { Stroke } from "./plot";
@@ -21,6 +21,16 @@ export function saveCsv(metric: string, strokes: readonly Stroke[], x: XAxis, zo
     }
   }
   download(`${fileName(metric)}.csv`, "text/csv", rows.map((row) => row.map(cell).join(",")).join("\r\n") + "\r\n");
+}
+
+/** A row for each value that was logged, whatever is drawn: the run, its id, step, time and value. Raises ApiError. */
+export async function saveValues(metric: string, runs: ReadonlyMap<string, { name: string }>): Promise<void> {
+  const lines = [["run", "id", "step", "time", metric].map(cell).join(",")];
+  for (const [runId, { name }] of runs) {
+    const start = `${cell(name)},${cell(runId)},`;
+    for (const { step, timestampMs, value } of await series(runId, metric)) lines.push(`${start}${step},${new Date(timestampMs).toISOString()},${cell(value)}`);
+  }
+  download(`${fileName(metric)}-all.csv`, "text/csv", lines.join("\r\n") + "\r\n");
 }
 
 /** The chart as it stands on the screen, with its title and the names of its lines. */

@@ -54,6 +54,8 @@ export function ChartPanel({ store, metrics, runs, markers, hover, filterKey, le
     if (over.length && shown.size) void store.markers.readSteps(over, [...shown.keys()]);
   }, [over.join("\n"), shown, marks]);
 
+  const left = metrics.filter((metric) => definitions.isHidden(metric));
+  const drawn = left.length && !view.all ? metrics.filter((metric) => !left.includes(metric)) : metrics;
   const fields = runs.length > 1 ? groupFields(runs) : [];
   const groups = view.group && runs.length > 1 ? groupingBy(view.group, runs) : null;
   const grouping = useMemo(() => groups, [groups && JSON.stringify([...groups.groups])]);
@@ -64,9 +66,9 @@ export function ChartPanel({ store, metrics, runs, markers, hover, filterKey, le
   const context: ChartContext = { store, runs: shown, markers: placed, steps: store.markers.steps.value, hover: hover ?? own, xOf, grouping, pinned, pin };
   return (
     <div class="panel">
-      {!fixed && <ChartControls metrics={metrics} defined={definitions.entries.size > 0} fields={fields} kinds={kinds} filterKey={filterKey} />}
+      {!fixed && <ChartControls metrics={metrics} defined={definitions.entries.size > 0} fields={fields} kinds={kinds} left={left.length} filterKey={filterKey} />}
       <div class="scroll">
-        <ChartGrid metrics={metrics} context={context} place={place} legend={legend} />
+        <ChartGrid metrics={drawn} context={context} place={place} legend={legend} />
       </div>
     </div>
   );

@@ -67,7 +67,9 @@ export interface PlotEvents {
   cursor(at: CursorAt | null): void;
 }
 
+/** The least; charts whose numbers are longer have a wider one. */
 const AXIS_WIDTH = 46;
+const DIGIT_PX = 6.5;
 const AXIS_HEIGHT = 22;
 const NEAR_LINE_PX = 24;
 const NEAR_MARKER_PX = 5;
@@ -161,7 +163,7 @@ export class Plot {
         },
         {
           ...axis,
-          size: AXIS_WIDTH,
+          size: (_, words) => Math.max(AXIS_WIDTH, Math.ceil(DIGIT_PX * Math.max(0, ...(words ?? []).map((text) => String(text).length))) + 8),
           gap: 4,
           space: 28,
           values: (_, splits) => splits.map(tick),

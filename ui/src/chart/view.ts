@@ -35,6 +35,8 @@ export interface ChartView {
   band: Band;
   /** The metric that fills the screen. */
   full: string | null;
+  /** Whether metrics that runs have defined as hidden are drawn all the same. */
+  all: boolean;
 }
 
 const TIMES: readonly string[] = ["step", "relative", "wall"];
@@ -56,6 +58,7 @@ export const chartView = computed<ChartView>(() => {
     group: query.get("group"),
     band: query.get("band") === "std" ? "std" : "range",
     full: query.get("full"),
+    all: query.get("all") === "1",
   };
 });
 
@@ -98,7 +101,7 @@ export function setX(x: XAxis | null): void {
 }
 
 /** Changes one of the switches. */
-export function setSwitch(name: "log" | "logx" | "clip", on: boolean): void {
+export function setSwitch(name: "log" | "logx" | "clip" | "all", on: boolean): void {
   setQuery({ [name]: on ? "1" : null }, true);
 }
 

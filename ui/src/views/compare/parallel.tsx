@@ -29,6 +29,7 @@ export function Parallel({ runs }: { runs: readonly Run[] }) {
   const all = useMemo(() => axisFields(runs), [runs]);
   const axes = fields.map((field) => axisOf(runs, field, null));
   const asked = route.value.query.get("ranges");
+  const shade = route.value.query.get("shade") === "1";
   const dragged = useSignal<ReadonlyMap<string, Range> | null>(null);
   const ranges = dragged.value ?? rangesOf(asked);
   const keep = (next: ReadonlyMap<string, Range>) => {
@@ -55,6 +56,12 @@ export function Parallel({ runs }: { runs: readonly Run[] }) {
             </div>
           )}
         </Menu>
+        {axes.length > 1 && (
+          <label title="From blue, the lowest, to orange, the highest">
+            <input type="checkbox" checked={shade} onChange={(event) => setQuery({ shade: event.currentTarget.checked ? "1" : null }, true)} />
+            colour by {short(axes.at(-1)!.words)}
+          </label>
+        )}
         <span class="muted">{passing.length} of {runs.length} runs pass</span>
         {ranges.size > 0 && <button onClick={() => keep(new Map())}>all runs</button>}
         {passing.length < runs.length && passing.length > 0 && (
@@ -63,7 +70,7 @@ export function Parallel({ runs }: { runs: readonly Run[] }) {
       </div>
       {axes.length < 2
         ? <p class="empty">Choose two axes or more.</p>
-        : <Picture runs={runs} passing={new Set(passing)} axes={axes} ranges={ranges} onRange={(field, range, done) => {
+        : <Picture runs={runs} passing={new Set(passing)} axes={axes} ranges={ranges} shade={shade} onRange={(field, range, done) => {
             const next = new Map(ranges);
             if (range) next.set(field, range);
             else next.delete(field);
@@ -92,11 +99,13 @@ interface PictureProps {
   passing: ReadonlySet<Run>;
   axes: readonly Axis[];
   ranges: ReadonlyMap<string, Range>;
+  /** Whether lines have the colour of their place on the last axis instead of their run's. */
+  shade: boolean;
   /** While it is dragged, and once more when it is done. */
   onRange(field: string, range: Range | null, done: boolean): void;
 }
 
-function Picture({ runs, passing, axes, ranges, onRange }: PictureProps) {
+function Picture({ runs, passing, axes, ranges, shade, onRange }: PictureProps) {
   const hovered = useSignal<Run | null>(null);
   const width = 2 * SIDE + GAP * (axes.length - 1);
   const across = (place: number) => SIDE + GAP * place;
@@ -115,6 +124,7 @@ function Picture({ runs, passing, axes, ranges, onRange }: PictureProps) {
       onRange(axis.field, high - low < SHORTEST ? null : [low, high], true);
     };
   };
+  const color = (run: Run) => (shade ? shadeOf(axes.at(-1)!.place(run)) : runColor(run.runId));
   const words = (run: Run) => `${run.runName}: ${axes.map((axis) => `${axis.words} ${plain(fieldValue(run, axis.field) ?? "–")}`).join(", ")}`;
   const order = [...runs].sort((a, b) => Number(passing.has(a)) - Number(passing.has(b)) || Number(a === hovered.value) - Number(b === hovered.value));
   return (
@@ -131,7 +141,7 @@ function Picture({ runs, passing, axes, ranges, onRange }: PictureProps) {
                 onFocus={() => (hovered.value = run)} onBlur={() => (hovered.value = null)}
               >
                 <path class="reach" d={path} />
-                <path class={`strand ${state}`} d={path} style={{ stroke: runColor(run.runId) }} />
+                <path class={`strand ${state}`} d={path} style={{ stroke: color(run) }} />
               </a>
             );
           })}
@@ -152,6 +162,11 @@ function Picture({ runs, passing, axes, ranges, onRange }: PictureProps) {
       <figcaption>{hovered.value ? words(hovered.value) : "Drag along an axis to choose a range; a click on it takes the range away."}</figcaption>
     </figure>
   );
+}
+
+/** From blue to orange, which differ for all eyes; grey without a value. */
+function shadeOf(at: number | null): string {
+  return at === null ? "var(--muted)" : `color-mix(in oklab, #e06c00 ${Math.round(100 * at)}%, #1f7bd0)`;
 }
 
 /** A line from axis to axis, which breaks where the run has no value. */

@@ -105,7 +105,7 @@ function Key({ known, media, step }: { known: MediaKey; media: MediaModel; step:
         ))}
       </div>
       {items.length > most.value && <button onClick={() => (most.value += 4 * FIRST)}>{count(items.length - most.value, "item")} more</button>}
-      {opened.value && <Enlarged item={opened.value} hidden={hidden.value} close={() => (opened.value = null)} />}
+      {opened.value && <Enlarged item={opened.value} all={all} hidden={hidden.value} close={() => (opened.value = null)} />}
     </section>
   );
 }
@@ -149,14 +149,41 @@ function Sound({ item }: { item: MediaItem }) {
   );
 }
 
-/** One picture as large as it is, or as the window. */
-function Enlarged({ item, hidden, close }: { item: MediaItem; hidden: Hidden; close: () => void }) {
+/** One picture as large as it is, or as the window; with that of another step under it, which a slider uncovers. */
+function Enlarged({ item, all, hidden, close }: { item: MediaItem; all: readonly MediaItem[]; hidden: Hidden; close: () => void }) {
+  const other = useSignal<MediaItem | null>(null);
+  const edge = useSignal(50);
+  const others = all.filter((one) => one.index === item.index && one.step !== item.step);
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current?.showModal(), []);
   const { scaledFrom, nonFinite } = item.metadata;
   return (
     <dialog class="enlarged" ref={dialog} onClose={close} onClick={(event) => event.target === event.currentTarget && event.currentTarget.close()}>
-      <Picture item={item} hidden={hidden} />
+      <div class="swipe">
+        <Picture item={item} hidden={hidden} />
+        {other.value && <div class="over" style={{ clipPath: `inset(0 0 0 ${edge.value}%)` }}><Picture item={other.value} hidden={hidden} /></div>}
+        {other.value && <i class="edge" style={{ left: `${edge.value}%` }} />}
+      </div>
+      {others.length > 0 && (
+        <p class="against">
+          <label>
+            beside
+            <select
+              aria-label="Beside the same picture at step" value={other.value ? String(other.value.step) : ""}
+              onChange={(event) => (other.value = others.find((one) => String(one.step) === event.currentTarget.value) ?? null)}
+            >
+              <option value="">nothing</option>
+              {others.map((one) => <option key={one.step} value={String(one.step)}>step {(one.step ?? 0).toLocaleString("en-US")}</option>)}
+            </select>
+          </label>
+          {other.value && (
+            <input
+              type="range" min="0" max="100" value={edge.value} aria-label="Where one picture ends and the other begins"
+              onInput={(event) => (edge.value = Number(event.currentTarget.value))}
+            />
+          )}
+        </p>
+      )}
       <p>
         <b>{item.caption ?? item.key}</b>{" "}
         <span class="muted">

@@ -7,6 +7,8 @@ import { LiveStream, type LivePoints } from "../../stream";
 /** Speed is taken over this long: short enough to follow a change, long enough to be calm. */
 const SPEED_WINDOW_MS = 20_000;
 const CALM_MS = 250;
+/** Attempts and the markers of their resumes are not in the stream: they are read this often while there is news. */
+const REREAD_MS = 15_000;
 const KINDS = ["logs", "spans", "media", "artifacts", "evals", "dials"];
 
 export class RunModel {
@@ -24,6 +26,7 @@ export class RunModel {
   private closed = false;
   private stall = 0;
   private telling = 0;
+  private read = 0;
   private recent: [step: number, timeMs: number][] = [];
 
   constructor(readonly runId: string) {
@@ -34,7 +37,7 @@ export class RunModel {
         this.run.value = { ...known, ...update };
         this.reach(update.lastStep);
         // Attempts and traceback are not in the short form.
-        if (known.status !== update.status) void this.load();
+        if (known.status !== update.status || Date.now() - this.read > REREAD_MS) void this.load();
       },
       points: (_, keys) => this.onPoints(keys),
       marker: (_, marker) => {
@@ -63,6 +66,7 @@ export class RunModel {
   }
 
   async load(): Promise<void> {
+    this.read = Date.now();
     try {
       const scope = { runId: this.runId };
       const [detail, moments, keys] = await Promise.all([run(this.runId), markers(this.runId), metricKeys(scope)]);

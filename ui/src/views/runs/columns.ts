@@ -1,6 +1,6 @@
 // Which columns the runs table has, how wide they are, and in which order its rows stand.
 import type { Run } from "../../api";
-import { fieldKind, fieldValue, SUMMARY } from "./fields";
+import { differing, fieldKind, fieldValue, knownFields, SUMMARY } from "./fields";
 
 export interface Sort {
   column: string;
@@ -14,8 +14,14 @@ export interface Layout {
   widths: Record<string, number>;
 }
 
-const METRICS = 4;
+/** How many columns there are at first: fewer where charts stand beside the table. */
+const FIRST = { beside: { metrics: 4, parameters: 3 }, whole: { metrics: 12, parameters: 8 } };
+/** Metrics that stand before the parameters. */
+const LEADING = 2;
+const SAMPLE = 200;
 export const NAME_WIDTH = 150;
+/** That of names where the table has the screen for itself. */
+export const WIDE_NAME = 280;
 const WIDTHS: Record<string, number> = { name: NAME_WIDTH, status: 96, time: 70, tags: 120, notes: 180, id: 140, path: 120 };
 const NUMBER_WIDTH = 70;
 const TEXT_WIDTH = 100;
@@ -23,7 +29,7 @@ const NARROWEST = 40;
 const WIDEST = 1200;
 
 /** The numbers that most runs have, validation first, the machine's own last. */
-function primaryMetrics(runs: Iterable<Run>): string[] {
+function primaryMetrics(runs: Iterable<Run>, most: number): string[] {
   const counts = new Map<string, number>();
   for (const run of runs) {
     for (const [name, value] of Object.entries(run.summary)) {
@@ -34,14 +40,24 @@ function primaryMetrics(runs: Iterable<Run>): string[] {
   const rank = (name: string) => (/^(val|eval|test)/.test(name) ? 0 : name.startsWith("system/") ? 2 : 1);
   return [...counts]
     .sort(([a, many], [b, few]) => few - many || rank(a) - rank(b))
-    .slice(0, METRICS)
+    .slice(0, most)
     .map(([name]) => SUMMARY + name);
 }
 
-/** The columns of a table for which nobody has chosen any. */
-export function defaultColumns(runs: readonly Run[]): string[] {
+/** The columns of a table for which nobody has chosen any: how runs did, and in what they differ. */
+export function defaultColumns(runs: readonly Run[], whole: boolean): string[] {
+  const most = whole ? FIRST.whole : FIRST.beside;
   const best = runs.some((run) => run.primaryMetric) ? ["best"] : [];
-  return ["status", "time", ...best, ...primaryMetrics(runs)];
+  const metrics = primaryMetrics(runs, most.metrics);
+  return ["status", "time", ...best, ...metrics.slice(0, LEADING), ...parameters(runs).slice(0, most.parameters), ...metrics.slice(LEADING)];
+}
+
+/** Short config values that are not the same in the newest runs; what is different in every run, such as a seed, last. */
+function parameters(runs: readonly Run[]): string[] {
+  const newest = runs.slice(0, SAMPLE);
+  const short = (value: unknown) => value === null || typeof value === "number" || typeof value === "boolean" || (typeof value === "string" && value.length <= 24);
+  const fields = knownFields(newest).config.filter((field) => !field.startsWith("config._") && newest.every((run) => short(fieldValue(run, field))));
+  return differing(newest, fields).sort((a, b) => Number(/seed/i.test(a)) - Number(/seed/i.test(b)));
 }
 
 export function isFigure(column: string, sample: unknown): boolean {

@@ -9,7 +9,7 @@ import { Failure } from "../../parts/notice";
 import { QuickStart } from "../../parts/quickstart";
 import { route, setQuery } from "../../router";
 import { BulkBar, compareLink, NoticeBar } from "./bulk";
-import { defaultColumns, type Layout, listText, parseList, parseSort, sorted, sortText } from "./columns";
+import { defaultColumns, type Layout, listText, parseList, parseSort, sorted, sortText, WIDE_NAME } from "./columns";
 import { FACT_NAMES, fieldWords, type Known, knownFields } from "./fields";
 import { FilterBox, useFilter } from "./filter";
 import { groupedRows } from "./groups";
@@ -72,7 +72,7 @@ function Filled({ model, runs, place }: { model: ProjectModel; runs: ReadonlyMap
     [order, runs, filter, archive],
   );
   const rows = useMemo(() => groupedRows(listed, by, new Set(parseList(folded))), [listed, by, folded]);
-  const { columns, layout, setColumns, setWidth } = useLayout(place, all, members + model.metrics.value.length, query.get("cols"));
+  const { columns, layout, setColumns, setWidth } = useLayout(place, all, `${members} ${model.metrics.value.length}`, query.get("cols"), query.get("charts") === "0");
   const visible = useVisible(runs);
   const selected = selection.value;
   const chosen = useMemo(() => listed.filter((run) => selected.has(run.runId)), [listed, selected]);
@@ -165,10 +165,10 @@ function GroupSelect({ by, known }: { by: string | null; known: Known }) {
 }
 
 /** The table's columns: those in the address, or what this browser remembers, or the usual ones. */
-function useLayout({ workspace, project }: Place, runs: readonly Run[], version: number, text: string | null) {
+function useLayout({ workspace, project }: Place, runs: readonly Run[], version: string, text: string | null, whole: boolean) {
   const key = `table.${workspace}/${project}`;
   const layout = useSignal<Layout>(recall<Layout>(key) ?? { columns: null, widths: {} });
-  const usual = useMemo(() => defaultColumns(runs), [version]);
+  const usual = useMemo(() => defaultColumns(runs, whole), [version, whole]);
   const keep = (next: Layout) => {
     layout.value = next;
     remember(key, next);
@@ -181,7 +181,9 @@ function useLayout({ workspace, project }: Place, runs: readonly Run[], version:
     const { [column]: _, ...widths } = layout.value.widths;
     keep({ ...layout.value, widths: width === null ? widths : { ...widths, [column]: width } });
   };
-  return { columns: parseList(text) ?? layout.value.columns ?? usual, layout: layout.value, setColumns, setWidth };
+  const { columns, widths } = layout.value;
+  const shown = useMemo(() => ({ columns, widths: whole && innerWidth > 800 ? { name: WIDE_NAME, ...widths } : widths }), [columns, widths, whole]);
+  return { columns: parseList(text) ?? columns ?? usual, layout: shown, setColumns, setWidth };
 }
 
 /** Which runs the charts show: those the address names, or the first ten. */

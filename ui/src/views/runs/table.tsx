@@ -82,6 +82,8 @@ export function RunsTable(props: TableProps) {
   const total = CONTROLS_WIDTH + (nameWidth ?? NAME_WIDTH) + widths.reduce((sum, width) => sum + width, 0);
   const first = Math.min(seen.value.first, Math.max(0, rows.length - seen.value.count));
   const near = rows.slice(first, first + seen.value.count);
+  // What is kept of a row holds its elements: without this every row one has passed would stay in memory.
+  for (const place of drawn.keys()) if (place < first || place >= first + near.length) drawn.delete(place);
   const after = rows.length - first - near.length;
   return (
     <div class="scroll" ref={box} onScroll={measure} data-rows={rows.length}>

@@ -1,0 +1,1 @@
+"""Everything of runs as files: tables, media and artifacts, or one page to look at."""

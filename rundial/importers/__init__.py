@@ -1,0 +1,1 @@
+"""Runs from elsewhere into Rundial: other loggers' files, and what :mod:`rundial.exports` wrote."""
