@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -59,7 +60,12 @@ class Ranks:
         return min(MAX_SKIP, 2 * calls, max(0, int(every_s * calls / passed) - 1))
 
 
-_group: tuple[Any, Any] = (None, None)
+def _nothing() -> None:
+    return None
+
+
+_group: tuple[Callable[[], Any], Callable[[], Any]] = (_nothing, _nothing)
+"""The job's group and our own beside it, held weakly: one that lived on until the interpreter ends would abort it."""
 
 
 def _own_group() -> Any:
@@ -67,16 +73,18 @@ def _own_group() -> Any:
     global _group
     import torch.distributed as dist
 
-    if _group[0] is not dist.group.WORLD:  # made anew after the job's own was
-        _group = dist.group.WORLD, dist.new_group(backend="gloo")
-    return _group[1]
+    world, own = (held() for held in _group)
+    if own is None or world is not dist.group.WORLD:  # made anew after the job's own was
+        own = dist.new_group(backend="gloo")
+        _group = weakref.ref(dist.group.WORLD), weakref.ref(own)
+    return own
 
 
 def release() -> None:
     """Let go of that group, which must not outlive the job's own."""
     global _group
-    world, own = _group
-    _group = (None, None)
+    world, own = (held() for held in _group)
+    _group = (_nothing, _nothing)
     dist = _distributed()
     if own is not None and dist is not None and dist.group.WORLD is world:
         dist.destroy_process_group(own)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rundial.events import RunStart
+from rundial.events import EvalResult, EvalStart, RunStart
 from rundial.wire import CONTENT_TYPE, Chunk, encode, pack_chunk, unpack_chunk
 from tests.server.conftest import Sender
 from tests.server.fire import Target, serving_process
@@ -198,3 +198,17 @@ def test_what_was_taken_is_bounded(target: Target) -> None:
 
     assert [answer.status_code for answer in (listed, keys, logs, traces)] == [200] * 4
     assert max(len(answer.content) for answer in (listed, keys, logs, traces)) < 8 * MIB
+
+
+def test_scores_whose_squares_are_beyond_a_double_have_a_mean(target: Target) -> None:
+    """PostgreSQL refuses to take the average of such: a suite with one of them would be an error for ever."""
+    sender = Sender(target, "run_scores", project="default-project")
+    sender.start(kind="eval")
+    scores = (1e300, -1e300, 3.0)
+    now = time.time_ns()
+    results = [EvalResult(now, "evr_scores", str(number), "exact", score) for number, score in enumerate(scores)]
+    assert sender.send(EvalStart(now, "evr_scores", "suite"), *results).json()["rejected"] == []
+
+    (found,) = target.get("/api/v1/runs/run_scores/evals").json()["evalRuns"]
+
+    assert abs(found["summary"]["exact"]["mean"]) < 10  # what is lost in the sum of such numbers is lost

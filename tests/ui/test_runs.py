@@ -189,6 +189,23 @@ def test_a_table_alone_has_more_columns(server: Server, page: Page) -> None:
     expect(heads(page)).to_have_text(["Name", "Status", "Time", "acc", "f1", "p0", "p1", "p2", "p3", "seed", "loss"])
 
 
+def test_a_run_keeps_its_colour(server: Server, page: Page) -> None:
+    """Across a reload and when other runs come; no two of a few runs have the same."""
+    family(server, "colours")
+    open_project(page, server, "colours")
+
+    def colour(name: str) -> str:
+        eye = page.get_by_role("switch", name=f"Show {name} in the charts", exact=True)
+        return str(eye.evaluate("eye => getComputedStyle(eye).color"))
+
+    before = [colour(name) for name in "abc"]
+    assert len(set(before)) == 3
+    LoggedRun(server, "colours", "d").end()
+    page.reload()
+    expect(names(page)).to_have_text(["d", "c", "b", "a"])
+    assert [colour(name) for name in "abc"] == before
+
+
 def test_columns_are_resized(server: Server, page: Page) -> None:
     """By dragging the edge or with Shift and an arrow key; a reload keeps the width."""
     family(server, "widths")
