@@ -64,7 +64,7 @@ class Trial(NamedTuple):
         """A disc that becomes sharper with the step; 96 x 96, grey."""
         y, x = np.mgrid[-1:1:96j, -1:1:96j]
         edge = 1 / (1 + np.exp((np.hypot(x, y) - 0.6) * (2 + step / 8)))
-        return (255 * edge).astype(np.uint8)
+        return np.asarray(255 * edge, dtype=np.uint8)
 
     def rows(self) -> list[list[Any]]:
         return [[f"q{n}", n % CLASSES, (n * self.number) % CLASSES, round(n / 20, 2)] for n in range(20)]

@@ -50,8 +50,9 @@ ARGUMENTS = {
     "verify": RUN,
 }
 """What a command needs to get as far as its server."""
-APART = {"server", "ui", "sync", "completion", "config show", "config path", "config set", "config unset"}
+APART = {"ui", "sync", "completion", "config show", "config path", "config set", "config unset"}
 APART |= {"profile ls", "profile create", "profile use", "profile delete", "import wandb", "auth logout"}
+APART |= {"server backup", "server restore", "server check"}
 APART |= {"import rundial", "import tensorboard", "import mlflow", "import trackio"}
 """Commands that ask no server, or that are one."""
 KNOW_NO_KEY = {"verify"}

@@ -248,12 +248,17 @@ def test_the_server_opens_nothing_that_it_is_given() -> None:
     """By construction: no code of the server unpickles, unpacks, evaluates, runs, decodes or fetches anything."""
     forbidden = {"pickle", "shelve", "marshal", "zipfile", "tarfile", "xml", "subprocess", "PIL", "requests", "urllib3"}
     forbidden |= {"http.client", "urllib.request", "joblib", "torch", "yaml"}
+    # What whoever runs the server types on its machine; no request leads there.
+    typed = {"backup", "restore", "dumps"}
     found = []
     for path in sorted((ROOT / "rundial/server").rglob("*.py")):
+        if path.stem in typed:
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             found += [(path.name, name) for name in names if name in forbidden or name.split(".")[0] in forbidden]
+            found += [(path.name, name) for name in names if name.rsplit(".", 1)[-1] in typed]
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
                 found.append((path.name, node.func.id))
     assert found == []
