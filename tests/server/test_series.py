@@ -79,6 +79,25 @@ class StopAfter(threading.Event):
         return self.times < 0
 
 
+class Crash(BaseException):
+    """Nothing handles it, as nothing handles the end of a process."""
+
+
+class Crashing:
+    """A connection that never gets to the statement whose turn it is when ``left`` has run out."""
+
+    def __init__(self, db: Any, left: list[int]) -> None:
+        self._db = db
+        self._left = left
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("execute", "executemany"):
+            self._left[0] -= 1
+            if self._left[0] < 0:
+                raise Crash
+        return getattr(self._db, name)
+
+
 RECORDS = st.builds(
     lambda step, ms, values: Metrics(ms * 1_000_000, step, values),
     st.integers(-5, 8) | st.sampled_from([2**63 - 1, -(2**63)]),
@@ -241,6 +260,46 @@ def test_keys_are_listed_by_name_up_to_a_limit(stream: Stream) -> None:
     names = [item["metricKey"] for item in stream.store.series.keys("run_a", 7)]
     assert names == [f"k{n:02}" for n in range(7)]
     assert [item["count"] for item in stream.store.series.keys("run_a", 3)] == [2, 1, 2]
+
+
+def test_a_crash_at_any_step_of_the_compactor_loses_and_doubles_nothing(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every point is there once: after the crash, after the pass that follows it, and with what comes later."""
+    monkeypatch.setattr("rundial.server.store.compactor.SWAP_KEYS", 1)  # a transaction for each key
+    write, left = engine.write, [0]
+
+    def crashing(fn: Callable[[Any], Any], *arguments: Any, **options: Any) -> Any:
+        return write(lambda db: fn(Crashing(db, left)), *arguments, **options)
+
+    def records(first: int) -> list[Metrics]:
+        return [
+            Metrics(step * 1_000_000, step, {"a": step / 3, "b": f"text {step}"}) for step in range(first, first + 9)
+        ]
+
+    crashes = 0
+    while True:
+        run_id = f"run_{crashes}"
+        put(engine, records(0), run_id)
+        compact(engine, run_id)
+        put(engine, records(9), run_id)
+        left[0] = crashes
+        with monkeypatch.context() as patched:
+            patched.setattr(engine, "write", crashing)
+            try:
+                compact(engine, run_id)
+                break
+            except Crash:
+                crashes += 1
+        wanted = [(step, step, step / 3) for step in range(18)]
+        assert read(engine, "a", run_id) == wanted
+        assert {it["count"] for it in Series(engine).keys(run_id, 10)} == {18}
+        compact(engine, run_id)
+        put(engine, records(18), run_id)
+        compact(engine, run_id)
+        assert read(engine, "a", run_id) == [(step, step, step / 3) for step in range(27)]
+        assert {it["count"] for it in Series(engine).keys(run_id, 10)} == {27}
+    assert crashes > 5
 
 
 def test_the_compactor_empties_the_inbox_of_an_ended_run(stream: Stream) -> None:
