@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,6 +64,14 @@ class LoggedRun:
 
     def end(self, status: RunStatus = "completed", reason: str | None = None, traceback: str | None = None) -> None:
         self.send(RunEnd(time.time_ns(), status, reason, traceback))
+
+
+def until(page: Page, ready: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for what the page says of itself in no attribute."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, "it never came to that"
+        page.wait_for_timeout(50)
 
 
 @pytest.fixture(scope="module")

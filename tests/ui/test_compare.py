@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from tests.server.uploader import upload
-from tests.ui.conftest import LoggedRun, Server
+from tests.ui.conftest import LoggedRun, Server, until
 from tests.ui.test_artifacts import Api
 
 pytestmark = pytest.mark.browser
@@ -149,9 +149,9 @@ def test_parallel_lines_are_coloured_by_a_value(server: Server, page: Page, thre
     compare(page, server, "compare", three, "&tab=parallel&axes=config.model.name,config.lr")
     first, third = (page.locator(f'svg a[data-run="{three[place].run_id}"] .strand') for place in (0, 2))
     stroke = "path => getComputedStyle(path).stroke"
-    assert first.evaluate(stroke) != third.evaluate(stroke)
+    until(page, lambda: first.evaluate(stroke) != third.evaluate(stroke))
     page.get_by_role("checkbox", name="colour by lr").check()
-    assert first.evaluate(stroke) == third.evaluate(stroke)
+    until(page, lambda: first.evaluate(stroke) == third.evaluate(stroke))
     assert "shade=1" in page.url
 
 

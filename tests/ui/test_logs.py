@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from rundial.events import LogLine, Metrics
-from tests.ui.conftest import SCREENSHOTS, LoggedRun, Server
+from tests.ui.conftest import SCREENSHOTS, LoggedRun, Server, until
 
 pytestmark = pytest.mark.browser
 
@@ -216,10 +216,15 @@ def test_system_metrics_have_a_tab_of_their_own(server: Server, page: Page) -> N
     run.send(Metrics(now + 13 * 10**10, now // 10**9 + 130, {"system/cpu.percent": 99.0}))
     expect(cpu).to_have_attribute("data-last", "99")
     expect(page.locator(".run-line")).to_contain_text("step 9")
-    area = cpu.locator(".u-over").bounding_box()
-    assert area is not None
-    page.mouse.move(area["x"] + area["width"] * 0.99, area["y"] + 40)
-    expect(page.locator(".chart .value").first).to_contain_text("2m")
+
+    def pointed_at() -> str:
+        area = cpu.locator(".u-over").bounding_box()
+        assert area is not None
+        page.mouse.move(area["x"], area["y"] + 40)
+        page.mouse.move(area["x"] + area["width"] * 0.99, area["y"] + 40)
+        return page.locator(".chart .value").first.text_content() or ""
+
+    until(page, lambda: "2m" in pointed_at())
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / "system.png")
     page.get_by_role("button", name="Charts").click()
