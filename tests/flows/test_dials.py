@@ -177,7 +177,7 @@ run.rule("loss > 10 for 3 steps", {"lr": 0.01}, name="calm down")
 rd.rule("loss is nan or loss > 10 for 50 steps", "stop", name="enough")
 first, until = int(sys.argv[3]), time.monotonic() + 60
 for step in range(first, first + 1000):
-    run.log({"loss": 11.0 if step != 30 else float("nan")}, step=step)
+    run.log({"loss": 11.0 if step < 30 else float("nan")}, step=step)
     for ack in run.poll():
         print(ack.name, ack.status, ack.author, flush=True)
     if state["stop"]:
