@@ -14,6 +14,7 @@ DDP_SECONDS (2) is how long it runs at most, RUNTIMECTL_DIR where the commands a
 """
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,8 @@ def main() -> None:
         dist.broadcast(left, src=0)
         ctx["going"] = ctx["going"] and bool(left)
     dropout = next(module.p for module in model.modules() if isinstance(module, torch.nn.Dropout))
-    print(f"rank {rank}: lr {optimizer.param_groups[0]['lr']:g}, dropout {dropout:g}", flush=True)
+    # One write for a whole line: torchrun's processes are unbuffered, and their lines would run into each other.
+    sys.stdout.write(f"rank {rank}: lr {optimizer.param_groups[0]['lr']:g}, dropout {dropout:g}\n")
     dist.destroy_process_group()
 
 

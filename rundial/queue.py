@@ -27,7 +27,6 @@ so that a reader cuts chunks without looking into records.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import stat
@@ -40,6 +39,7 @@ from typing import Any
 import msgspec
 
 from rundial.errors import WireError
+from rundial.locks import lock_as_adopter, lock_as_owner
 from rundial.wire import CHUNK_BYTES, Chunk, gap_chunk, split_records
 
 _MAGIC = int.from_bytes(b"RDring01", "little")
@@ -304,7 +304,7 @@ def _create(path: Path | None, total: int) -> tuple[int, mmap.mmap]:
             os.posix_fallocate(fd, 0, total)
         else:
             os.truncate(fd, total)
-        fcntl.lockf(fd, fcntl.LOCK_EX)  # only an adopter looking for abandoned rings can hold it, and only for a moment
+        lock_as_owner(fd, wait=True)  # only an adopter looking for abandoned rings can hold it, and only for a moment
         return fd, mmap.mmap(fd, total, flags=mmap.MAP_SHARED | populate)
     except OSError:
         path.unlink(missing_ok=True)
@@ -351,21 +351,14 @@ class AbandonedQueue:
             slot = words[_READ_SLOT] & 1
             self._read, self._read_seq = words[_SLOTS + 2 * slot], words[_SLOTS + 2 * slot + 1]
             self.refused = words[_REFUSED]
-            meta_bytes = words[_META_BYTES]
             self._sequence = words[_SEQUENCE]
         self._base = _data_offset(self._size)
         held = self._write - self._read
-        sound = len(data) >= self._base + self._size and 0 <= held <= self._size and meta_bytes <= _MAX_META
+        sound = len(data) >= self._base + self._size and 0 <= held <= self._size
         if not sound or self._read_seq > self._read or not self._read_seq <= self._sequence <= self._write:
             raise WireError(f"{path} has a damaged header")
-        try:
-            packed = data[_META_OFFSET : _META_OFFSET + meta_bytes]
-            self.meta: dict[str, Any] = msgspec.msgpack.decode(packed, type=dict[str, Any])
-            self.stream = str(self.meta["stream"])
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
-            raise WireError(f"{path} has damaged meta data") from error
-        if self.stream != path.stem:
-            raise WireError(f"{path} claims to be the stream {self.stream[:40]!r}")
+        self.meta = _meta_of(path, data)
+        self.stream = str(self.meta["stream"])
 
     @property
     def sequence_read(self) -> int:
@@ -416,32 +409,59 @@ def _chunks_of(stream: str, first: int, records: bytes) -> list[Chunk]:
     return chunks
 
 
-def adopt(path: Path) -> AbandonedQueue | None:
-    """The ring at ``path`` if its owner is gone and nobody else is taking it over; None otherwise.
+def _meta_of(path: Path, data: mmap.mmap) -> dict[str, Any]:
+    """What a ring says of its stream, which never changes: it is read without the lock as well. Raises WireError."""
+    with memoryview(data) as view, view[:_TABLE_OFFSET].cast("Q") as words:
+        if words[0] != _MAGIC:
+            raise WireError(f"{path} is no queue")
+        size = words[_META_BYTES]
+    try:
+        meta: dict[str, Any] = msgspec.msgpack.decode(data[_META_OFFSET : _META_OFFSET + size], type=dict[str, Any])
+        stream = str(meta["stream"])
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError) as error:
+        raise WireError(f"{path} has damaged meta data") from error
+    if size > _MAX_META or stream != path.stem:
+        raise WireError(f"{path} claims to be the stream {stream[:40]!r}")
+    return meta
 
-    Raises :class:`WireError` when the file is no ring. Never call it for a ring of this process: a POSIX record lock
-    is not refused to its own holder.
+
+def adopt(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> AbandonedQueue | None:
+    """The ring at ``path`` if it is wanted, its owner is gone and nobody else is taking it over; None otherwise.
+
+    Never call it for a ring of this process: a POSIX record lock is not refused to its own holder.
+
+    Args:
+        path: the ring.
+        wanted: asked with what the ring says of its stream, before the lock is taken: who does not want it must not
+            keep it, even for a moment, from who does.
+
+    Raises:
+        WireError: the file is no ring.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        return None
-    try:
+        begun = os.pread(fd, 8, 0) not in (b"", bytes(8))
+        if begun:
+            with mmap.mmap(fd, 0, access=mmap.ACCESS_READ) as data:
+                if not wanted(_meta_of(path, data)):
+                    raise FileNotFoundError(path)
+        try:
+            lock_as_adopter(fd)
+        except OSError as error:
+            raise FileNotFoundError(path) from error
         found = os.fstat(fd)
         if found.st_nlink == 0:  # somebody else took it over before we had the lock
             raise FileNotFoundError(path)
-        if os.pread(fd, 8, 0) in (b"", bytes(8)):
+        if not begun:
             # No magic: its owner died, or is just now, making it. Nothing was ever offered to it.
             if time.time() - found.st_mtime > _STILLBORN_SECONDS:
                 path.unlink()
             raise FileNotFoundError(path)
         return AbandonedQueue(path, fd, mmap.mmap(fd, 0))
-    except FileNotFoundError:
+    except FileNotFoundError:  # there is nothing to take over
         os.close(fd)
         return None
     except (OSError, ValueError, WireError) as error:

@@ -7,11 +7,8 @@ over, and the server takes each sequence number once.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
-import struct
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +21,7 @@ from rundial.diagnostics import warn
 from rundial.errors import RequestError, RundialError, WireError
 from rundial.events import RunEnd
 from rundial.leftovers import deliver_uploads
+from rundial.locks import holder
 from rundial.queue import QUEUE_SUFFIX, AbandonedQueue, adopt, queue_folder
 from rundial.spool import (
     DAMAGED_SUFFIX,
@@ -47,6 +45,8 @@ from rundial.wire import Chunk, decode_chunk, encode, gap_chunk, missing_chunks,
 
 BATCH_BYTES = 2 * 1024 * 1024
 UNBOUNDED = 1 << 62
+RING_LOOKS = 5
+"""How often a living ring is read that does not add up: its owner may have written while it was read."""
 VANISHED = "the process vanished"
 
 Meta = dict[str, Any]
@@ -84,7 +84,7 @@ def adopt_rings(wanted: Wanted, own: frozenset[str] = frozenset()) -> list[Path]
         if path.stem in own:
             continue
         try:
-            ring = adopt(path)
+            ring = adopt(path, wanted)
         except WireError as error:
             warn(f"{error}; the file is left where it is")
             continue
@@ -92,9 +92,8 @@ def adopt_rings(wanted: Wanted, own: frozenset[str] = frozenset()) -> list[Path]
             continue
         taken = False
         try:
-            if wanted(ring.meta):
-                adopted.append(_to_spool(ring))
-                taken = True
+            adopted.append(_to_spool(ring))
+            taken = True
         except (OSError, WireError) as error:
             warn(f"cannot take over {path}: {error}; the file is left where it is")
         finally:
@@ -145,11 +144,23 @@ def _spool_folder(ring: AbandonedQueue) -> Path:
         try:
             prepare_directory(directory)
             register(directory)
+            _note_for_owner(directory, ring.meta)
             if os.access(directory, os.W_OK):
                 return directory / ring.stream
         except OSError:
             continue  # the next place is tried; the last one's failure shows when it is written
     return home() / "spool" / ring.stream
+
+
+def _note_for_owner(directory: Path, meta: Meta) -> None:
+    """Note a spool directory in the home it was logged from, whose `rundial sync` must find it, too."""
+    place = Path(str(meta.get("home", "")))
+    if place == home() or not place.parent.is_dir():
+        return
+    try:
+        register(directory, place)
+    except OSError as error:
+        warn(f"cannot note {directory} in {place}: {error}; `rundial sync` must be told of it there")
 
 
 def _is_original(folder: Path, meta: Meta) -> bool:
@@ -350,8 +361,8 @@ def sync(
     store: Store = no_store,
 ) -> Iterator[Sent]:
     """Adopt and deliver everything in ``directories`` whose owner is gone and that is wanted."""
-    adopt_rings(wanted, own)
-    for folder in stream_folders(directories):
+    adopted = adopt_rings(wanted, own)
+    for folder in stream_folders([*directories, *(folder.parent for folder in adopted)]):
         if folder.name in own:
             continue
         try:
@@ -458,9 +469,6 @@ class Watcher:
 
 # -- looking without touching --------------------------------------------------------------------------------------
 
-# struct flock of fcntl(2): the one way to ask for a record lock without taking it, which might stop the owner.
-_FLOCK = struct.Struct("@qqihh" if sys.platform == "darwin" else "@hhqqi0q")
-
 
 class Waiting(NamedTuple):
     """What waits of one stream on this machine's disks and in its shared memory, at one moment."""
@@ -476,7 +484,9 @@ class Waiting(NamedTuple):
     since: float | None
     """When the oldest of it was logged, in Unix seconds, as far as it says."""
     alive: bool
-    """Somebody holds it: the process that logs, or one that is sending it."""
+    """The process that logs it lives."""
+    sending: bool
+    """Another process has taken it over and is sending it."""
     damaged: int = 0
     """Damaged stretches in it."""
     problem: str | None = None
@@ -494,23 +504,27 @@ def _counts(place: Place, start: int) -> bool:
     return not place.is_gap and place.next > start
 
 
-def survey(directories: list[Path]) -> list[Waiting]:
+def survey(directories: list[Path] | None = None) -> list[Waiting]:
     """What waits in spool directories and in all rings of this user. Nothing is taken over, changed or locked.
 
     Never call it in a process that logs: closing a file gives up the locks its own process holds on it.
+
+    Args:
+        directories: the spool directories; every one this user ever logged from when None.
     """
-    folders = {folder.name: folder for folder in stream_folders(directories)}
-    beside = (path for folder in folders.values() for path in folder.glob(f"*{QUEUE_SUFFIX}"))
-    found_rings = {path.stem: path for path in [*rings(), *beside]}
+    # Everything in this order: what moves meanwhile, from a ring to a folder, is seen twice and not never.
+    found_rings = {path.stem: path for path in rings()}
+    places = registered() if directories is None else directories
+    folders = {folder.name: folder for folder in stream_folders(places)}
+    found_rings |= {path.stem: path for folder in folders.values() for path in folder.glob(f"*{QUEUE_SUFFIX}")}
     looks = (_look(stream, folders.get(stream), found_rings.get(stream)) for stream in {**folders, **found_rings})
     return [found for found in looks if found is not None]
 
 
 def _look(stream: str, folder: Path | None, ring: Path | None) -> Waiting | None:
     look = _Look()
-    # In this order: a record that moves meanwhile, from the ring to the spool, is seen twice and not never.
-    if ring is not None:
-        look.at_ring(ring)
+    if ring is not None and not look.at_ring(ring) and folder is None:
+        folder = next((it for it in stream_folders(registered()) if it.name == stream), None)
     if folder is not None:
         look.at_folder(folder)
     look.add_ring()
@@ -526,7 +540,8 @@ def _look(stream: str, folder: Path | None, ring: Path | None) -> Waiting | None
         look.places,
         look.size,
         look.since,
-        look.alive,
+        look.alive and not look.sending,
+        look.sending,
         look.damaged,
         "; ".join(look.problems) or None,
         look.uploads,
@@ -543,29 +558,41 @@ class _Look:
         self.size = 0
         self.since: float | None = None
         self.alive = False
+        self.sending = False
         self.damaged = 0
         self.uploads = 0
         self.upload_bytes = 0
         self.problems: list[str] = []
         self._ring: list[Chunk] = []
 
-    def at_ring(self, path: Path) -> None:
-        try:
-            with path.open("rb") as file:
-                self.alive |= _is_held(path)
-                if file.read(8) in (b"", bytes(8)):
-                    return  # just being made: nothing is in it
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    ring = AbandonedQueue(path, file.fileno(), data)
-                    self.meta, self._ring = ring.meta, ring.chunks()
-        except FileNotFoundError:
-            return  # its process has ended meanwhile
-        except (OSError, ValueError, WireError) as error:
-            self.problems.append(str(error))
+    def at_ring(self, path: Path) -> bool:
+        """Look into a ring; False when it is not there any more: its stream ended, or it was moved to a folder."""
+        for looks_left in range(RING_LOOKS - 1, -1, -1):
+            try:
+                with path.open("rb") as file:
+                    self._held_by(path)
+                    if file.read(8) in (b"", bytes(8)):
+                        return True  # just being made: nothing is in it
+                    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                        ring = AbandonedQueue(path, file.fileno(), data)
+                        self.meta, self._ring = ring.meta, ring.chunks()
+                break
+            except FileNotFoundError:
+                return False
+            except (OSError, ValueError, WireError) as error:
+                if not looks_left or not self.alive:
+                    self.problems.append(str(error))
+                    break
+        return True
+
+    def _held_by(self, path: Path) -> None:
+        found = holder(path)
+        self.alive |= found == "owner"
+        self.sending |= found == "adopter"
 
     def at_folder(self, folder: Path) -> None:
         try:
-            self.alive |= _is_held(folder / LOCK_NAME)
+            self._held_by(folder / LOCK_NAME)
             paths = segment_paths(folder)
         except FileNotFoundError:
             return  # sent and removed meanwhile
@@ -589,7 +616,7 @@ class _Look:
 
     def _at_uploads(self, folder: Path) -> None:
         try:
-            self.alive |= _is_held(folder / UPLOADS / LOCK_NAME)
+            self._held_by(folder / UPLOADS / LOCK_NAME)
         except OSError as error:
             self.problems.append(str(error))
         for job_folder in job_folders(folder):
@@ -628,13 +655,3 @@ def _first_time(chunk: Chunk) -> float | None:
     events, _ = decode_chunk(chunk)
     time_ns = getattr(events[0], "time_ns", None) if events else None
     return time_ns / 1e9 if isinstance(time_ns, int) else None
-
-
-def _is_held(path: Path) -> bool:
-    """Whether another process holds the record lock on a file, if there is one. Raises :class:`OSError`."""
-    if not path.exists():
-        return False
-    order = (0, 0, 0, fcntl.F_WRLCK, os.SEEK_SET) if sys.platform == "darwin" else (fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    with path.open("rb") as file:
-        answer = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_GETLK, _FLOCK.pack(*order)))
-    return bool(answer[3 if sys.platform == "darwin" else 0] != fcntl.F_UNLCK)

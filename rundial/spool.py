@@ -13,7 +13,6 @@ segment gives way to a gap record that says how much is missing and why.
 from __future__ import annotations
 
 import errno
-import fcntl
 import math
 import os
 import struct
@@ -29,6 +28,7 @@ import msgspec
 from rundial.config import home
 from rundial.diagnostics import warn
 from rundial.errors import WireError
+from rundial.locks import lock_as_adopter, lock_as_owner
 from rundial.wire import HEADER_BYTES, Chunk, chunk_header, find_chunk, missing_chunks, unpack_chunk
 
 _HEADER = struct.Struct("<4sHHI")
@@ -473,7 +473,7 @@ def acquire(folder: Path, owner: bool = False) -> int | None:
     """
     fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (lock_as_owner if owner else lock_as_adopter)(fd)
     except OSError as error:
         if owner and error.errno not in (errno.EACCES, errno.EAGAIN):
             return fd
@@ -498,12 +498,17 @@ def prepare_directory(directory: Path) -> None:
         ignore.write_text("*\n", encoding="utf-8")
 
 
-def register(directory: Path) -> None:
-    """Note a spool directory in the user's home, so that ``rundial sync`` and the local server find it.
+def register(directory: Path, place: Path | None = None) -> None:
+    """Note a spool directory in a home, so that ``rundial sync`` and the local server find it.
 
-    Raises :class:`OSError` when the home cannot be written.
+    Args:
+        directory: the spool directory.
+        place: the home; this user's own when None.
+
+    Raises:
+        OSError: the home cannot be written.
     """
-    registry = home() / "spools"
+    registry = (place or home()) / "spools"
     name = f"{zlib.crc32(os.fsencode(directory)):08x}{zlib.adler32(os.fsencode(directory)):08x}"
     if not (registry / name).exists():
         registry.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -23,9 +24,10 @@ from rundial.http import Json
 from rundial.protocols import AnyTransport
 from rundial.recovery import Meta, Sent, Waiting, is_local, survey
 from rundial.recovery import sync as deliver
-from rundial.spool import register, registered
+from rundial.spool import register
 from rundial.transport import Outcome, Transport
 
+OTHERS_SECONDS = 0.5
 NO_SERVER = "no local server is running; `rundial ui` starts one"
 
 Directories = Annotated[
@@ -54,8 +56,22 @@ def sync(directories: Directories = None, status: Status = False, dry_run: DryRu
             for directory in places:
                 register(directory)
             documents, errors = _send(found, routes)
+            if _others_have_sent(places) and (left := [it for it in found_in(places) if not it.alive]):
+                more, errors = _send(left, routes)  # what they took over and could not send
+                documents += more
             answer({"sent": documents}, lambda: None)
             _conclude([waiting for waiting in found_in(places) if not waiting.alive], errors)
+
+
+def _others_have_sent(places: list[Path]) -> bool:
+    """Wait for other processes that are sending something of it, such as a local server; whether there were any."""
+    waited = False
+    while others := [waiting for waiting in found_in(places) if waiting.sending]:
+        if not waited:
+            say(f"{_what_waits(others)} are being sent by another process; waiting for it.")
+        waited = True
+        time.sleep(OTHERS_SECONDS)
+    return waited
 
 
 def _checked(directory: Path) -> Path:
@@ -66,7 +82,7 @@ def _checked(directory: Path) -> Path:
 
 def found_in(places: list[Path]) -> list[Waiting]:
     """What waits in some directories, or all that this user logged under this home."""
-    return [waiting for waiting in survey(places or registered()) if _is_meant(waiting, places)]
+    return [waiting for waiting in survey(places or None) if _is_meant(waiting, places)]
 
 
 def _is_meant(waiting: Waiting, places: list[Path]) -> bool:
@@ -158,7 +174,7 @@ class _Told:
 
 def _send(found: list[Waiting], routes: Routes) -> tuple[list[Json], list[RequestError]]:
     """Send what is found and say what became of it: one document a stream, and the errors that were met."""
-    gone = {waiting.stream: waiting for waiting in found if not waiting.alive}
+    gone = {waiting.stream: waiting for waiting in found if not (waiting.alive or waiting.sending)}
     # The spool of the home is always looked at, and nothing may be looked at twice.
     directories = list(dict.fromkeys(waiting.directory for waiting in found if waiting.directory != home() / "spool"))
     documents, errors = [], []
@@ -175,9 +191,8 @@ def _send(found: list[Waiting], routes: Routes) -> tuple[list[Json], list[Reques
             say(f"{_name(waiting.meta)}: {waiting.problem}")
     busy = [waiting for waiting in found if waiting.alive and (waiting.records() or waiting.uploads)]
     if busy:
-        total = _what(sum(waiting.records() for waiting in busy), sum(waiting.uploads for waiting in busy))
-        say(f"{total} are in the hands of running processes, which send them.")
-    elif not gone:
+        say(f"{_what_waits(busy)} are in the hands of running processes, which send them.")
+    elif not any(waiting.sending or not waiting.alive for waiting in found):
         say("Nothing is waiting to be sent.")
     return documents, errors
 
@@ -207,6 +222,7 @@ def _waiting_document(waiting: Waiting) -> Json:
         "uploads": waiting.uploads,
         "uploadBytes": waiting.upload_bytes,
         "alive": waiting.alive,
+        "sending": waiting.sending,
         "problem": waiting.problem,
         "directory": str(waiting.directory),
     }
@@ -214,15 +230,18 @@ def _waiting_document(waiting: Waiting) -> Json:
 
 def _conclude(left: list[Waiting], errors: list[RequestError]) -> None:
     """Raises :class:`RundialError` when something still waits, :class:`AuthError` when for want of a good key."""
-    records = sum(waiting.records() for waiting in left)
-    what = _what(records, sum(waiting.uploads for waiting in left))
+    what = _what_waits(left)
     refused = next((error for error in errors if isinstance(error, AuthError)), None)
     if refused is not None:
         raise AuthError(f"{what} are still waiting, for a server refused the key: {refused}")
-    if records or any(waiting.uploads for waiting in left):
+    if any(waiting.records() or waiting.uploads for waiting in left):
         raise RundialError(f"{what} are still waiting; nothing was lost.")
     if left:
         raise RundialError(f"{len(left)} spool folders cannot be sent; they are kept as they are.")
+
+
+def _what_waits(found: list[Waiting]) -> str:
+    return _what(sum(waiting.records() for waiting in found), sum(waiting.uploads for waiting in found))
 
 
 def _what(records: int, uploads: int) -> str:
@@ -302,7 +321,7 @@ def _show(found: list[Waiting]) -> None:
             f"{waiting.uploads:,}",
             f"{waiting.upload_bytes:,}",
             "" if waiting.since is None else f"{datetime.fromtimestamp(waiting.since):%Y-%m-%d %H:%M}",
-            waiting.problem or ("alive" if waiting.alive else "gone"),
+            waiting.problem or ("alive" if waiting.alive else "sending" if waiting.sending else "gone"),
             str(waiting.directory),
         )
     show_table(table)
@@ -317,6 +336,8 @@ def _rehearse(found: list[Waiting], routes: Routes) -> None:
             records += f", {waiting.uploads:,} uploads, {amount(waiting.upload_bytes)}"
         if waiting.alive:
             fate = "stay with the running process that sends them"
+        elif waiting.sending:
+            fate = "are being sent by another process"
         elif waiting.problem:
             fate = f"cannot be read whole: {waiting.problem}"
         else:

@@ -17,7 +17,6 @@ from rundial.config import key_for, local_server, resolve
 from rundial.errors import ConfigError, RequestError, RundialError, UnreachableError
 from rundial.events import clean_key
 from rundial.recovery import Waiting, survey
-from rundial.spool import registered
 from rundial.transport import request_error
 
 OWN_RECORDS = 2
@@ -55,7 +54,7 @@ def verify(run: Run) -> None:
     """
     url, key = _server(options.endpoint)
     with plain_warnings():
-        here = {waiting.stream: waiting for waiting in survey(registered()) if waiting.meta.get("run_id") == run}
+        here = {waiting.stream: waiting for waiting in survey() if waiting.meta.get("run_id") == run}
         attempts = _attempts(url, key, run, bool(here))
     known = {str(attempt["stream"]): attempt for attempt in attempts}
     accounts = [account_of(stream, known.get(stream), here.get(stream)) for stream in {**known, **here}]
@@ -181,10 +180,12 @@ def _verdict(
     if lost:
         return False, f"missing: {', '.join(lost)}"
     waits = here is not None and here.records(following) > 0
-    if here is not None and not here.alive and (here.damaged or here.problem):
+    if here is not None and not (here.alive or here.sending) and (here.damaged or here.problem):
         return False, f"what waits here is damaged: {here.problem or f'{here.damaged} stretches of {here.directory}'}"
     if here is not None and here.alive:
         return True, "running here" + (", the rest is on its way" if waits else "")
+    if here is not None and here.sending:
+        return True, "another process has taken it over" + (" and sends the rest" if waits else "")
     if here is not None:
         return True, "the rest waits here: `rundial sync`"
     assert attempt is not None  # a stream is known there, or here, or both

@@ -45,7 +45,7 @@ from rundial.server.api import (
 )
 from rundial.server.api.errors import answer_http_exception, not_found
 from rundial.server.auth import ANYONE, PUBLIC, Guard, Rule
-from rundial.server.connections import BACKLOG, Connection, most_connections
+from rundial.server.connections import TAKEN_AT_ONCE, Connection, let_wait, most_connections
 from rundial.server.logging import LogFormat, LogLevel, configure
 from rundial.server.metrics import PATH as METRICS_PATH
 from rundial.server.metrics import Metrics, metrics
@@ -278,7 +278,7 @@ class Server(uvicorn.Server):
             lifespan="on",
             # h11 bounds the head of a request; httptools, where it is installed, does not.
             http=type("Bounded", (Connection,), {"most": most_connections()}),
-            backlog=BACKLOG,
+            backlog=TAKEN_AT_ONCE,
             ws="none",
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
@@ -293,6 +293,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
+            for server in self.servers:
+                let_wait(server)
             self._ready()
 
     async def on_tick(self, counter: int) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 10_000
-BACKLOG = 256
-"""Connections taken at a time; each has its file before anybody asks whether it may stay."""
-SPARE_FILES = 2 * BACKLOG
+BACKLOG = 1_024
+"""Connections that may wait in the kernel to be taken."""
+TAKEN_AT_ONCE = 64
+"""Connections taken at a time; each has its file some rounds of the loop before it is known whether it may stay."""
+SPARE_FILES = 512
 """Files that connections leave to the database, to blobs and to those just taken."""
 _WANTED_FILES = 65_536
 _SHARE = 16
@@ -28,6 +32,13 @@ def most_connections() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         soft = wanted
     return max(_SHARE, min(MAX_CONNECTIONS, soft - SPARE_FILES))
+
+
+def let_wait(server: asyncio.Server) -> None:
+    """Let the kernel hold :data:`BACKLOG` connections; to asyncio that is the number it takes at a time."""
+    for listening in server.sockets:
+        with socket.socket(fileno=os.dup(listening.fileno())) as same:
+            same.listen(BACKLOG)
 
 
 class Connection(H11Protocol):

@@ -1,5 +1,6 @@
 """``rundial sync``: what dead processes left reaches a server, from here or from a copy elsewhere."""
 
+import json
 import os
 import pty
 import shutil
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from rundial.queue import queue_folder
 
 OFFLINE = """
     import sys
@@ -142,6 +145,33 @@ def test_several_syncs_race(start_server, script):
         assert (run["points"], server.points(run["runId"], "loss")) == (2000, EVERYTHING)
         (attempt,) = server.get(f"/api/v1/runs/{run['runId']}")["attempts"]
         assert (attempt["received"], attempt["dropped"]) == (2003, {})
+
+
+HOLDING = """
+import sys, time
+from rundial.locks import lock_as_adopter
+with open(sys.argv[1], "r+b") as file:
+    lock_as_adopter(file.fileno())
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_what_another_process_has_taken_over_is_waited_for(start_server, script):
+    """A process that takes the stream over gives it up unsent: `rundial sync` sends it then, and says why it waited."""
+    server = start_server(watched=False)
+    assert script(KILLED).wait(30) == -9
+    here = os.fsencode(Path.cwd())
+    ring = next(path for path in queue_folder().glob("*.ring") if here in path.read_bytes()[:4096])
+    holding = script(HOLDING, ring, 6)
+    assert holding.stdout.readline() == b"held\n"
+    (waiting,) = json.loads(sync("--status", "--json", key=server.key).stdout)["waiting"]
+    assert (waiting["alive"], waiting["sending"]) == (False, True)
+    answer = sync("--endpoint", server.url, key=server.key)
+    assert answer.returncode == 0, answer.stderr
+    assert "being sent by another process; waiting for it" in answer.stdout
+    run = server.wait_for("offline", lambda run: run["status"] == "crashed")
+    assert server.points(run["runId"], "loss") == EVERYTHING
 
 
 def test_status_and_dry_run_only_look(start_server, script):

@@ -176,20 +176,24 @@ def child(path, total, released, then):
     )
 
 
+def wanted(meta):
+    return True
+
+
 @pytest.mark.parametrize(("total", "released"), [(1, 0), (777, 0), (9000, 4000), (40_000, 39_000)])
 def test_a_killed_process_leaves_every_record(tmp_path, total, released):
     """SIGKILL right after log(): the ring still has everything that was not taken over."""
     path = tmp_path / f"{STREAM}.ring"
     with child(path, total, released, "die") as process:
         assert process.wait() == -signal.SIGKILL
-    abandoned = adopt(path)
+    abandoned = adopt(path, wanted)
     assert abandoned is not None
     assert abandoned.meta["run_id"] == "run_1"
     chunks = abandoned.chunks()
     assert steps(chunks) == list(range(released, total))
     assert chunks[0].first == released
     abandoned.close(unlink=True)
-    assert adopt(path) is None
+    assert adopt(path, wanted) is None
 
 
 def test_a_living_process_keeps_its_ring(tmp_path):
@@ -197,7 +201,7 @@ def test_a_living_process_keeps_its_ring(tmp_path):
     path = tmp_path / f"{STREAM}.ring"
     with child(path, 10, 0, "stay") as process:
         assert process.stdout.readline() == b"ready\n"
-        assert adopt(path) is None
+        assert adopt(path, wanted) is None
         process.stdin.close()
         process.wait()
     assert path.exists()
@@ -208,7 +212,7 @@ def test_what_is_no_ring_is_said_to_be_none(tmp_path):
     path = tmp_path / f"{STREAM}.ring"
     path.write_bytes(b"something else" * 1000)
     with pytest.raises(WireError, match="is no queue"):
-        adopt(path)
+        adopt(path, wanted)
     assert path.exists()
 
 

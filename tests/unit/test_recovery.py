@@ -1,14 +1,15 @@
 """What processes leave behind when they die, and who may take it."""
 
 import os
+import shutil
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from rundial import recovery
 from rundial.config import home
 from rundial.errors import RequestError
 from rundial.events import Gap, Metrics, RunEnd, RunStart
@@ -81,20 +82,9 @@ def leave_nothing():
         path.unlink(missing_ok=True)
 
 
-def until(attempt, seconds=10.0):
-    """Try until there is a result, and give it.
-
-    A single attempt may find a ring in the hands of somebody else who looks whose it is: that takes an instant.
-    """
-    deadline = time.monotonic() + seconds
-    while not (found := attempt()):
-        assert time.monotonic() < deadline, "nothing was found in time"
-    return found
-
-
 def recover(server, wanted=of_this_home):
-    """Adopt and deliver what is wanted; what the attempt that found something came to."""
-    return until(lambda: list(sync([spool()], lambda meta: server, wanted, frozenset())))
+    """Adopt and deliver what is wanted; what that came to."""
+    return list(sync([spool()], lambda meta: server, wanted, frozenset()))
 
 
 def ends(server):
@@ -123,7 +113,7 @@ def test_the_end_is_written_once():
     dies("run_ends", "run.flush(5)\n" + KILLED)
     nobody = MemoryTransport()
     nobody.script = [Outcome("retry", error=RequestError("no answer"))] * 3
-    (folder,) = until(lambda: adopt_rings(of_this_home))
+    (folder,) = adopt_rings(of_this_home)
     assert deliver_folder(folder, lambda meta: None, of_this_home).records == 0
     for _ in range(3):
         sent = deliver_folder(folder, lambda meta: nobody, of_this_home)
@@ -193,6 +183,55 @@ def test_another_homes_runs_are_left_to_its_owner(tmp_path):
     assert server.steps("loss") == list(range(500))
 
 
+TAKE = """
+import sys
+from rundial.locks import lock_as_adopter
+with open(sys.argv[1], "r+b") as file:
+    lock_as_adopter(file.fileno())
+"""
+
+
+def test_who_does_not_want_a_ring_keeps_it_from_nobody():
+    """While one process learns that a ring is none of its business, another can take it over."""
+    dies("run_wanted", IN_THE_MIDDLE + KILLED)
+    (ring,) = rings_here()
+    taken = []
+
+    def unwanted(meta):
+        if meta["run_id"] == "run_wanted":
+            taken.append(subprocess.run([sys.executable, "-c", TAKE, ring], check=False).returncode)
+        return False
+
+    assert adopt_rings(unwanted) == []
+    assert taken == [0]
+
+
+def test_whoever_takes_a_stream_over_notes_the_folder_for_its_owner(tmp_path):
+    """A server with another home moves a ring into the spool of the run: `rundial sync` of the run's home finds it."""
+    home = tmp_path / "other-home"
+    dies("run_noted", IN_THE_MIDDLE + KILLED, RUNDIAL_HOME=str(home))
+    shutil.rmtree(home, ignore_errors=True)  # as of a process that never had to write there
+    (folder,) = adopt_rings(lambda meta: meta["home"] == str(home))
+    assert [Path(note.read_text()) for note in (home / "spools").iterdir()] == [folder.parent]
+
+
+@pytest.mark.parametrize("listing", ["rings", "registered", "stream_folders"])
+def test_what_moves_while_it_is_looked_for_is_seen(listing, monkeypatch):
+    """A ring is moved to its folder right after some list was made: what waits is never overlooked."""
+    dies("run_moving", IN_THE_MIDDLE + KILLED)
+    original = getattr(recovery, listing)
+
+    def then_moved(*arguments):
+        found = list(original(*arguments))
+        monkeypatch.setattr(recovery, listing, original)
+        assert len(adopt_rings(of_this_home)) == 1
+        return found
+
+    monkeypatch.setattr(recovery, listing, then_moved)
+    (waiting,) = [waiting for waiting in recovery.survey() if of_this_home(waiting.meta)]
+    assert waiting.records() >= 501
+
+
 HOLD = """
 import fcntl, sys
 with open(sys.argv[1], "r+b") as file:
@@ -216,6 +255,15 @@ def test_a_ring_in_other_hands_keeps_its_folder_back():
     assert ends(server) == [("crashed", "the process vanished")]
 
 
+def test_what_is_taken_over_is_sent_at_once(tmp_path):
+    """A server that never saw the run's spool directory before delivers what it has just moved there."""
+    home = tmp_path / "other-home"
+    dies("run_once", IN_THE_MIDDLE + KILLED, RUNDIAL_HOME=str(home))
+    server = MemoryTransport()
+    assert len(list(sync([], lambda meta: server, lambda meta: meta["home"] == str(home), frozenset()))) == 1
+    assert server.steps("loss") == list(range(500))
+
+
 def test_a_run_for_a_server_is_not_local():
     """It belongs to that server and to no store of this machine."""
     assert is_local({"endpoint": None, "home": str(home())})
@@ -234,7 +282,7 @@ def test_a_spool_directory_that_is_gone_has_a_substitute(tmp_path, obstacle):
     place.rmdir()
     if obstacle == "a file":
         place.write_text("in the way")
-    (folder,) = until(lambda: adopt_rings(of_this_home))
+    (folder,) = adopt_rings(of_this_home)
     parent = home() / "spool" if obstacle == "a file" else place / "spool"
     assert folder.parent == parent
     server = MemoryTransport()
@@ -251,8 +299,8 @@ def test_nothing_is_lost_when_there_is_no_place_at_all(tmp_path):
     blocked = home() / "spool"
     blocked.parent.mkdir(parents=True, exist_ok=True)
     blocked.write_text("in the way")
-    with pytest.warns(RuntimeWarning, match="cannot take over .*; the file is left where it is") as said:
-        until(lambda: adopt_rings(of_this_home) or said)
+    with pytest.warns(RuntimeWarning, match="cannot take over .*; the file is left where it is"):
+        adopt_rings(of_this_home)
     assert len(rings_here()) == 1
     blocked.unlink()
     server = MemoryTransport()
