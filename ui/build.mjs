@@ -22,7 +22,7 @@ const page = {
       const named = (prefix, suffix) => "assets/" + files.find((file) => file.startsWith(prefix) && file.endsWith(suffix));
       const template = await readFile(join(here, "src", "index.html"), "utf8");
       const html = template
-        .replace("{{icon}}", named("icon-", ".svg"))
+        .replace(/\{\{(icon|running|completed|failed)\}\}/g, (_, icon) => named(`${icon}-`, ".svg"))
         .replace("{{style}}", named("app-", ".css"))
         .replace("{{script}}", named("app-", ".js"));
       await writeFile(join(output, "index.html"), html);
@@ -40,6 +40,7 @@ const context = await esbuild.context({
     { in: "src/main.tsx", out: "app" },
     { in: "src/report/main.tsx", out: "report" },
     { in: "src/icon.svg", out: "icon" },
+    ...["running", "completed", "failed"].map((icon) => ({ in: `src/icons/${icon}.svg`, out: icon })),
   ],
   loader: { ".svg": "copy" },
   bundle: true,

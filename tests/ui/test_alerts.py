@@ -1,4 +1,4 @@
-"""What stands beside the runs of a project: alerts, sweeps and evaluations."""
+"""What stands beside the runs of a project: alerts and evaluations."""
 
 from __future__ import annotations
 
@@ -46,31 +46,6 @@ def test_alerts_of_every_run_appear_by_themselves(server: Server, page: Page) ->
     page.get_by_role("searchbox", name="Find an alert").fill("HOT")
     rows.get_by_role("link", name="hot").click()
     expect(page.locator(".happenings tbody tr")).to_have_count(3)
-
-
-def test_a_sweep_is_its_runs_the_best_first(server: Server, page: Page) -> None:
-    """By the metric one chooses, which is in the address; without a sweep the view says how to make one."""
-    LoggedRun(server, "searched", "alone").log(range(2), loss=9.0)
-    for sweep, name, loss in (("first", "a", 0.5), ("first", "b", 0.1), ("first", "c", 0.9), ("second", "d", 1.0)):
-        config = {"lr": loss / 10, "_wandb": {"sweep": sweep}}
-        LoggedRun(server, "searched", name, config=config).log(range(2), loss=loss, acc=loss)
-    open_view(page, server, "searched", "sweeps?sweep=first")
-    trials = page.locator(".trials tbody tr")
-
-    expect(page.locator(".sweep-list tbody tr")).to_have_count(2)
-    expect(trials.locator("a")).to_have_text(["c", "a", "b"])
-    page.get_by_label("best by").select_option("summary.loss")
-    expect(trials.locator("a")).to_have_text(["b", "a", "c"])
-    expect(page.get_by_role("checkbox", name="smaller is better")).to_be_checked()
-    expect(page.locator("svg a[data-run]")).to_have_count(3)
-    page.screenshot(path=SCREENSHOTS / "sweeps.png")
-    page.reload()
-    expect(trials.locator("a")).to_have_text(["b", "a", "c"])
-    page.get_by_role("link", name="compare the runs").click()
-    expect(page.get_by_role("heading", name="3 runs compared")).to_be_visible()
-
-    open_view(page, server, "default-project", "sweeps")
-    expect(page.get_by_text("wandb.agent(")).to_be_visible()
 
 
 def evaluated(server: Server, project: str, suite: str | None, name: str, scores: dict[str, bool]) -> tuple[str, str]:

@@ -30,6 +30,7 @@ TABS = (
     *("code", "events", "delivery"),
 )
 COMPARED = ("differences", "charts", "parallel", "scatter", "media", "code")
+SPACE = {"lr": {"values": [1, 2]}, "width": {"min": 1, "max": 9}}
 SETTINGS = ("account", "members", "agents", "audit")
 
 
@@ -40,6 +41,7 @@ def views(server: Server) -> dict[str, str]:
         LoggedRun(server, "axe", name, config={"lr": lr, "_wandb": {"sweep": "s1"}})
         for name, lr in (("a", 1), ("b", 2))
     ]
+    model = ""
     for run in runs:
         now = time.time_ns()
         run.send(
@@ -48,13 +50,16 @@ def views(server: Server) -> dict[str, str]:
             LogLine(now, "info", "plain"),
             Marker(now, "alert", "loss is high", 3, {"level": "warn", "text": "1.0"}),
             RunUpdate(now, environment={"git": GIT, "packages": {"torch": "2.13.0"}}),
+            RunUpdate(now, sweep={"id": "s1", "name": "search", "config": {"method": "grid", "parameters": SPACE}}),
             *spans(now),
             Dial(now, "lr", "float", 0.0, 1.0, 0.1, None, "1/step", "learning rate", 0.5),
             Dial(now, "stop", "action"),
             EvalStart(now, f"evl_{run.run_id[4:]}", "questions", {"name": "squad"}, [{"name": "exact"}]),
             *(EvalResult(now, f"evl_{run.run_id[4:]}", f"q{n}", "exact", n / 2, n > 1) for n in range(3)),
         )
-        model = upload(Api(server), run.run_id, {"m.pt": b"1"}, name="net", aliases=["best"])["artifact"]["artifactId"]
+        files = {"m.pt": b"\0" * 99, "a/c.json": b'{"a": [1]}', "a/t.csv": b"x,y\n1,2\n", "n.py": run.run_id.encode()}
+        made = upload(Api(server), run.run_id, files | {"p.png": PNG}, name="net", aliases=["best"])
+        model, before = made["artifact"]["artifactId"], model
         upload(Api(server), run.run_id, {"git.patch": PATCH.encode()}, name="patch", artifactType="code")
         upload(
             Api(server),
@@ -77,14 +82,20 @@ def views(server: Server) -> dict[str, str]:
     server.post(f"{workspace}/agents", json={"name": "night shift"})
     both = ",".join(run.run_id for run in runs)
     found = {"projects": "", "runs": PROJECT, "empty": "p/default-workspace/default-project", "nowhere": "nowhere"}
-    found |= {name: f"{PROJECT}/{name}" for name in ("alerts", "sweeps", "evals", "settings")}
+    found |= {name: f"{PROJECT}/{name}" for name in ("media", "alerts", "sweeps", "evals", "settings")}
     found |= {f"run-{tab}": f"runs/{runs[0].run_id}?tab={tab}" for tab in TABS}
     found |= {
         "run-artifact": f"runs/{runs[1].run_id}?tab=artifacts&artifact={model}",
+        "run-artifact-compared": f"runs/{runs[1].run_id}?tab=artifacts&artifact={model}&against={before}&content=n.py",
+        "media-rows": f"{PROJECT}/media?as=rows",
         "run-trace": f"runs/{runs[0].run_id}?tab=traces&trace={TRACE}",
         "run-file": f"runs/{runs[0].run_id}?tab=code&file=a.py",
         "run-environment": f"runs/{runs[0].run_id}?tab=code&file=/environment",
         "table": f"{PROJECT}?charts=0&by=status",
+    }
+    found |= {
+        f"run-artifact-{path[-3:]}": f"runs/{runs[1].run_id}?tab=artifacts&artifact={model}&content={path}"
+        for path in ("m.pt", "a/c.json", "a/t.csv", "p.png")
     }
     found |= {f"compare-{tab}": f"{PROJECT}/compare?runs={both}&tab={tab}" for tab in COMPARED}
     found |= {f"settings-{tab}": f"settings?tab={tab}" for tab in SETTINGS}

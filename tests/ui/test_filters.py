@@ -137,6 +137,24 @@ def test_half_typed_filter_keeps_the_rows(server: Server, page: Page, four: list
     expect(page.locator(".complaint")).to_be_empty()
 
 
+def test_the_way_to_a_field_empties_nothing(server: Server, page: Page, four: list[str]) -> None:
+    """Up to `config.lr` the first word is no search, unless one leaves it there."""
+    page.goto(f"{server.url}/#/p/default-workspace/filters")
+    names = page.locator("table.runs td.name")
+    expect(names).to_have_count(4)
+    page.keyboard.press("/")
+    for letter in "config.lr":
+        page.keyboard.type(letter)
+        expect(names).to_have_count(4)
+    page.keyboard.type(" < 2e-4")
+    expect(names).to_have_text(["bert-small"])
+
+    page.get_by_role("combobox", name="Filter runs").fill("conf")
+    expect(names).to_have_text(["bert-small"])
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No run matches")).to_be_visible()
+
+
 def test_a_filter_is_completed(server: Server, page: Page, four: list[str]) -> None:
     """Fields, signs, values and joints are proposed in turn; Tab takes the first, arrows and Enter any."""
     page.goto(f"{server.url}/#/p/default-workspace/filters")

@@ -125,6 +125,10 @@ def files(server: Server, run: LoggedRun) -> None:
     }
     named = {name: content for name, content in named.items() if name.isprintable()}
     upload(api, run.run_id, named, name="model", artifactType=PAYLOADS[0][:40], metadata={PAYLOADS[1]: PAYLOADS[8]})
+    said = "\n".join(PAYLOADS)
+    shown = {f"said.{kind}": said.encode() for kind in ("html", "svg", "md", "txt", "png", "mp4")}
+    shown |= {"said.csv": said.encode(), "said.json": json.dumps({payload: [payload] for payload in PAYLOADS}).encode()}
+    upload(api, run.run_id, shown, name="shown", artifactType="shown")
     code = {f"{number}.py": payload for number, payload in enumerate(PAYLOADS)} | dict.fromkeys(named, "x")
     upload(api, run.run_id, {"code.zip": packed(code)}, name="code", artifactType="code")
     patch = "".join(f"diff --git a/{p} b/{p}\n@@ -1 +1 @@\n-{p}\n+{p}\n" for p in PAYLOADS)
@@ -187,13 +191,26 @@ def test_nothing_runs_in_any_view(server: Server, hostile: list[LoggedRun], watc
     """Tables, charts with their tooltips, tabs, comparisons: no dialog, no request elsewhere, no violation."""
     page, wrong = watched
     both = ",".join(run.run_id for run in hostile)
-    views = ["", PROJECT, f"{PROJECT}/alerts", f"{PROJECT}/sweeps", f"{PROJECT}/evals", f"{PROJECT}/settings"]
+    views = [
+        "",
+        PROJECT,
+        f"{PROJECT}/media",
+        f"{PROJECT}/alerts",
+        f"{PROJECT}/sweeps",
+        f"{PROJECT}/evals",
+        f"{PROJECT}/settings",
+    ]
     views += [f"runs/{run.run_id}?tab={tab}" for run in hostile for tab in TABS]
     views += [
         f"{PROJECT}/compare?runs={both}&tab={tab}"
         for tab in ("differences", "charts", "parallel", "scatter", "media", "code")
     ]
     views += [f"{PROJECT}?q=<img src=x onerror={RUN}>", f"runs/<img src=x onerror={RUN}>", f"p/<svg onload={RUN}>/x"]
+    made = server.post("/api/v1/artifacts/use", json={"runId": hostile[0].run_id, "artifactRef": "shown"}).json()[
+        "artifact"
+    ]
+    at = f"runs/{hostile[0].run_id}?tab=artifacts&artifact={made['artifactId']}&content="
+    views += [at + file["path"] for file in made["files"]]
     for view in views:
         page.goto(f"{server.url}/#/{view}")
         expect(page.get_by_text("Loading")).to_have_count(0)
@@ -220,7 +237,7 @@ def test_hostile_names_are_read_as_they_are(
     page.goto(f"{server.url}/#/runs/{hostile[0].run_id}?tab=overview")
 
     expect(page.get_by_role("heading", level=1)).to_have_text(PAYLOADS[8])
-    expect(page).to_have_title(f"{PAYLOADS[8]} · Rundial")
+    expect(page).to_have_title(f"{PAYLOADS[8]} · Overview · Rundial")
     page.goto(f"{server.url}/#/runs/{hostile[0].run_id}?tab=code&file=0.py")
     expect(page.locator(".source pre").last).to_have_text(PAYLOADS[0])
     assert wrong == []

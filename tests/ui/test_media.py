@@ -255,7 +255,7 @@ def test_pictures_of_two_steps_are_swiped(server: Server, page: Page, logging: L
     dialog = page.locator("dialog.enlarged")
     expect(dialog.locator("img")).to_have_count(1)
 
-    dialog.get_by_label("Beside the same picture at step").select_option("10")
+    dialog.get_by_label("Beside the same picture at step").select_option(label="step 10")
     expect(dialog.locator("img")).to_have_count(2)
     loaded(dialog.locator(".over img"))
     dialog.get_by_label("Where one picture ends and the other begins").press("End")

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Download, Locator, Page, expect
 from rundial.events import Metrics
 from rundial.server.store import Store
 from tests.server.streams import Stream
-from tests.ui.conftest import LoggedRun, Server
+from tests.ui.conftest import LoggedRun, Server, until
 
 pytestmark = pytest.mark.browser
 
@@ -439,4 +439,59 @@ def test_ten_thousand_runs_are_in_reach(crowd: Server, browser: Browser) -> None
     assert page.locator("table.runs tbody tr").count() < 150
     page.goto(f"{crowd.url}/#/p/default-workspace/crowd?q=config.lr+%3C+0.0102+and+config.lr+%3E%3D+0.01")
     expect(names(page)).to_have_text(["run 101", "run 100"])
+    page.close()
+
+
+ROWS_WHILE_SCROLLED = """async () => {
+  const box = document.querySelector(".list .scroll");
+  const rows = () => document.querySelectorAll("table.runs tbody tr").length;
+  const made = new Set(document.querySelectorAll("table.runs tbody tr"));
+  let most = 0;
+  const end = box.scrollHeight - box.clientHeight;
+  for (let frame = 0; frame <= 100; frame++) {
+    box.scrollTop = (frame / 100) * end;
+    await new Promise(requestAnimationFrame);
+    document.querySelectorAll("table.runs tbody tr").forEach((row) => made.add(row));
+    most = Math.max(most, rows());
+  }
+  return { most, made: made.size };
+}"""
+
+
+def test_rows_are_used_again(crowd: Server, browser: Browser) -> None:
+    """However far one scrolls, few rows are ever made; at rest they stand in the order one reads them in."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(crowd.link())
+    page.wait_for_url(f"{crowd.url}/#/")
+    open_project(page, crowd, "crowd")
+    expect(page.get_by_text("10,000 runs")).to_be_visible(timeout=30_000)
+    assert names(page).first.is_visible()
+
+    rows = page.evaluate(ROWS_WHILE_SCROLLED)
+
+    assert rows["most"] < 80
+    assert rows["made"] < 120
+    expect(names(page).last).to_have_text("run 0")
+    expect(page.locator("table.runs tbody tr").last).to_have_attribute("aria-rowindex", "10001")
+    until(page, lambda: (shown := names(page).all_inner_texts()) == [f"run {n}" for n in reversed(range(len(shown)))])
+    page.close()
+
+
+def test_what_one_writes_stays_while_one_scrolls(crowd: Server, browser: Browser) -> None:
+    """The row with the focus is not used for another run: its text is there when one comes back."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(crowd.link())
+    page.wait_for_url(f"{crowd.url}/#/")
+    page.goto(f"{crowd.url}/#/p/default-workspace/crowd?cols=notes")
+    expect(page.get_by_text("10,000 runs")).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Edit notes of run 9998: none").click()
+    page.keyboard.type("half")
+    box = page.locator(".list .scroll")
+    box.evaluate("box => { box.scrollTop = 100000 }")
+    expect(page.get_by_role("link", name="run 4990", exact=True)).to_be_visible()
+    box.evaluate("box => { box.scrollTop = 0 }")
+    page.keyboard.type(" done")
+    expect(page.get_by_role("textbox", name="notes of run 9998")).to_have_value("half done")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Edit notes of run 9998: half done")).to_be_visible()
     page.close()

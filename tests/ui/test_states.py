@@ -81,9 +81,9 @@ def test_loading_is_said(server: Server, sturdy: Page) -> None:
 
     expect(sturdy.get_by_text("Loading the alerts")).to_be_visible()
 
-    sturdy.unroute("**/alerts*")
     for route in held:
         route.continue_()
+    sturdy.unroute("**/alerts*")
     expect(sturdy.get_by_text("No run has raised an alert.")).to_be_visible()
     sturdy.close()
 

@@ -6,6 +6,7 @@ import { AlertsView } from "./views/alerts/alerts";
 import { CompareView } from "./views/compare/compare";
 import { EvalsView } from "./views/evals/evals";
 import { Login, SignedOut } from "./views/login/login";
+import { ProjectMedia } from "./views/media/media";
 import { ProjectsView } from "./views/projects/projects";
 import { RunView } from "./views/run/run";
 import { ProjectView } from "./views/runs/runs";
@@ -32,6 +33,7 @@ function View() {
     const place = { workspace: first, project: second };
     const key = `${first}/${second}`;
     if (third === undefined) return <ProjectView key={key} workspace={first} project={second} />;
+    if (third === "media") return <ProjectMedia key={key} place={place} />;
     if (third === "alerts") return <AlertsView key={key} place={place} />;
     if (third === "sweeps") return <SweepsView key={key} place={place} />;
     if (third === "evals") return <EvalsView key={key} place={place} />;

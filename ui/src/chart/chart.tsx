@@ -143,6 +143,8 @@ function Live({ metric, context, full, title }: Required<ChartProps>) {
         role="img"
         aria-label={`${metric}, ${runs.size === 1 ? "last value " + (last === null ? "none" : number(last)) : runs.size + " runs"}`}
         data-metric={metric}
+        data-x={x}
+        data-shown={range.value?.x.join("~")}
         data-points={points}
         data-lines={strokes.length}
         data-markers={markers.length}

@@ -2,6 +2,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { setQuery } from "../router";
 import { Chart, type ChartContext } from "./chart";
 import { toggled, useKept } from "./kept";
+import { listenOnCharts } from "./keyboard";
 import { Legend } from "./legend";
 import { chartView, metricFilter, sections } from "./view";
 
@@ -14,16 +15,15 @@ interface GridProps {
 }
 
 const PINNED = "★";
+/** So many charts still fill the width. */
+const FEW = 4;
 
 /** All charts of a view, in sections that fold; those that are pinned first. */
 export function ChartGrid({ metrics, context, place, legend }: GridProps) {
   const { metrics: text, full } = chartView.value;
   const [folded, setFolded] = useKept("fold", place);
   const { error } = context.store;
-  useEffect(() => {
-    addEventListener("keydown", expandOnF);
-    return () => removeEventListener("keydown", expandOnF);
-  }, []);
+  useEffect(listenOnCharts, []);
   if (!metrics.length) return <p class="empty">No metrics yet. They appear here with the first <code>run.log(…)</code>.</p>;
   const shown = metrics.filter(metricFilter(text).matches);
   if (!shown.length) return <p class="empty">No metric matches <code>{text}</code>.</p>;
@@ -31,7 +31,7 @@ export function ChartGrid({ metrics, context, place, legend }: GridProps) {
   const others = sections(shown.filter((metric) => !context.pinned.has(metric)));
   const all = pinned.length ? [{ name: PINNED, members: pinned }, ...others] : others;
   return (
-    <div class="grid">
+    <div class={shown.length > FEW ? "grid many" : "grid"}>
       {error.value && (
         <p class="notice bad" role="alert">
           {error.value.message} <button onClick={() => context.store.refetch()}>Retry</button>
@@ -62,16 +62,6 @@ export function ChartGrid({ metrics, context, place, legend }: GridProps) {
 /** What the section's heading says already is left out. */
 function titleIn(section: string, metric: string): string {
   return section && section !== PINNED ? metric.slice(section.length + 1) || metric : metric;
-}
-
-/** `f` gives the screen to the chart under the pointer, or to the one with the focus. */
-function expandOnF(event: KeyboardEvent): void {
-  if (event.key !== "f" || event.ctrlKey || event.metaKey || event.altKey) return;
-  const target = event.target as HTMLElement;
-  if (target.matches("input, select, textarea")) return;
-  const chart = document.querySelector<HTMLElement>(".chart:hover") ?? target.closest<HTMLElement>(".chart");
-  const metric = chart?.dataset.chart;
-  if (metric) setQuery({ full: metric }, true);
 }
 
 function FullScreen({ metric, context }: { metric: string; context: ChartContext }) {

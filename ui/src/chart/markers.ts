@@ -15,23 +15,31 @@ export class MarkerStore {
   /** Markers know steps alone: these lead from there to their places on axes that are metrics. */
   readonly steps = signal<StepLines>(new Map());
   private wanted: readonly string[] = [];
+  /** Brought by the stream while markers are being read: the answer may be older than they are. */
+  private arrived: [runId: string, marker: Marker][] = [];
+  private reading = 0;
   private readonly closing = new AbortController();
 
   /** Reads those of the runs that are not known yet. Charts do without markers while the server does not answer. */
   async want(runIds: readonly string[]): Promise<void> {
     this.wanted = runIds;
-    const fresh = runIds.filter((runId) => !this.all.peek().has(runId));
-    for (let from = 0; from < fresh.length; from += MAX_RUNS) await this.read(fresh.slice(from, from + MAX_RUNS));
+    await this.read(runIds.filter((runId) => !this.all.peek().has(runId)));
   }
 
-  private async read(runIds: string[]): Promise<void> {
+  private async read(runIds: readonly string[]): Promise<void> {
+    this.reading++;
     try {
-      const found = await markersOf(runIds);
-      if (!this.closing.signal.aborted) this.all.value = new Map([...this.all.value, ...Object.entries(found)]);
+      for (let from = 0; from < runIds.length; from += MAX_RUNS) {
+        const found = await markersOf(runIds.slice(from, from + MAX_RUNS));
+        if (!this.closing.signal.aborted) this.all.value = new Map([...this.all.value, ...Object.entries(found)]);
+      }
     } catch (error) {
       // The charts' own request fails for the same reason, and says so.
       if (!(error instanceof ApiError)) throw error;
     }
+    const late = this.arrived;
+    if (--this.reading === 0) this.arrived = [];
+    for (const [runId, marker] of late) this.put(runId, marker);
   }
 
   /** Reads what these metrics were, in the first runs of these. */
@@ -49,18 +57,31 @@ export class MarkerStore {
 
   /** A marker, as the stream brings it. */
   add(runId: string, marker: Marker): void {
+    if (this.reading) this.arrived.push([runId, marker]);
+    this.put(runId, marker);
+  }
+
+  private put(runId: string, marker: Marker): void {
     const known = this.all.peek().get(runId);
-    if (known) this.all.value = new Map([...this.all.value, [runId, [...known, marker]]]);
+    const more = known && withMarker(known, marker);
+    if (more && more !== known) this.all.value = new Map([...this.all.value, [runId, more]]);
   }
 
   /** Some may have been missed: read all of them again. */
   refetch(): void {
-    void this.read([...this.wanted].slice(0, MAX_RUNS));
+    void this.read(this.wanted);
   }
 
   close(): void {
     this.closing.abort();
   }
+}
+
+/** With one more, unless it has been read already. */
+export function withMarker(markers: readonly Marker[], marker: Marker): readonly Marker[] {
+  const { timeMs, kind, name, step } = marker;
+  const known = markers.some((one) => one.timeMs === timeMs && one.kind === kind && one.name === name && one.step === step);
+  return known ? markers : [...markers, marker];
 }
 
 export function markerWord(kind: string): string {

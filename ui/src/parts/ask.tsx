@@ -1,5 +1,6 @@
 import { type Signal, useSignal } from "@preact/signals";
 import { ApiError } from "../api";
+import { Said } from "./notice";
 
 /** Does something once, and says why it could not. */
 export function useAction(): { error: Signal<ApiError | null>; busy: Signal<boolean>; act(what: () => Promise<void>): Promise<void> } {
@@ -37,5 +38,5 @@ export function Sure({ words, label, act }: { words: string; label: string; act(
 
 /** What was refused, beside what was asked. */
 export function Refused({ error }: { error: ApiError | null }) {
-  return error && <p class="bad" role="alert">{error.message} {error.hint}</p>;
+  return error && <p class="bad" role="alert"><Said error={error} /></p>;
 }

@@ -31,7 +31,7 @@ export function Header({ place, stream, children }: HeaderProps) {
   );
 }
 
-const PLACES = ["runs", "alerts", "sweeps", "evals", "settings"];
+const PLACES = ["runs", "media", "alerts", "sweeps", "evals", "settings"];
 
 /** The views of a project. */
 function Places({ place: { workspace, project } }: { place: { workspace: string; project: string } }) {

@@ -4,22 +4,39 @@ import { chartView, setSmoothing } from "../chart/view";
 
 export const helpOpen = signal(false);
 
-const KEYS: [string, string][] = [
-  ["/", "filter the runs, or the metrics of a run"],
-  ["j  k", "next, previous run of the table"],
-  ["x", "select the run"],
-  ["h", "hide or show it in the charts"],
-  ["e", "hide all but the selected"],
-  ["c", "compare the selected"],
-  ["<  >", "previous, next tab"],
-  ["g p", "go to the projects"],
-  ["g r", "go to the runs of the project; g a alerts, g s sweeps, g e evals, g t settings"],
-  ["[  ]", "less or more smoothing"],
-  ["drag", "zoom x in all charts of the view"],
-  ["f", "full screen for the chart under the pointer"],
-  ["double click", "show all of x again"],
-  ["Esc", "leave a filter, close this"],
-  ["?", "this list"],
+/** Keys of one line are told apart by spaces. */
+const KEYS: [section: string, keys: [string, string][]][] = [
+  ["Everywhere", [
+    ["/", "filter: runs, metrics, lines"],
+    ["< >", "previous, next tab"],
+    ["g p", "go to the projects"],
+    ["g r", "to the runs of the project"],
+    ["g m", "to the media of all of them"],
+    ["g a", "to its alerts"],
+    ["g s", "to its sweeps"],
+    ["g e", "to its evals"],
+    ["g t", "to the settings"],
+    ["Esc", "leave a field, close what is open"],
+    ["?", "this list"],
+  ]],
+  ["Runs", [
+    ["j k", "next, previous run"],
+    ["Enter", "open it"],
+    ["x", "select it"],
+    ["h", "hide or show it in the charts"],
+    ["e", "hide all but the selected"],
+    ["c", "compare the selected"],
+    ["Shift ← →", "on a column: narrower, wider"],
+  ]],
+  ["Charts", [
+    ["[ ]", "less, more smoothing"],
+    ["f", "full screen"],
+    ["+ -", "zoom x in, out"],
+    ["Shift ← →", "what is before, behind it"],
+    ["0", "show all of x again"],
+    ["drag", "zoom x"],
+    ["double-click", "show all of x again"],
+  ]],
 ];
 
 const SMOOTHING_STEP = 0.1;
@@ -32,16 +49,21 @@ export function Help() {
     else dialog.current?.close();
   }, [open]);
   return (
-    <dialog ref={dialog} aria-label="Keys" onClose={() => (helpOpen.value = false)}>
+    <dialog class="keys" ref={dialog} aria-label="Keys" onClose={() => (helpOpen.value = false)}>
       <h2>Keys</h2>
-      <table>
-        <tbody>
-          {KEYS.map(([key, words]) => (
-            <tr><td><kbd>{key}</kbd></td><td>{words}</td></tr>
-          ))}
-        </tbody>
-      </table>
-      <button onClick={() => (helpOpen.value = false)}>Close</button>
+      <div class="key-lists">
+        {KEYS.map(([section, keys]) => (
+          <table key={section} aria-label={section}>
+            <thead><tr><th colSpan={2}>{section}</th></tr></thead>
+            <tbody>
+              {keys.map(([key, words]) => (
+                <tr key={key}><td>{key.split(" ").map((one) => <kbd key={one}>{one}</kbd>)}</td><td>{words}</td></tr>
+              ))}
+            </tbody>
+          </table>
+        ))}
+      </div>
+      <button class="act" onClick={() => (helpOpen.value = false)}>Close</button>
     </dialog>
   );
 }
@@ -73,7 +95,7 @@ export function listenToKeys(): void {
 
 /** The last key was g: the next one says where to. */
 let going = false;
-const PLACES: Record<string, string> = { r: "", a: "alerts", s: "sweeps", e: "evals", t: "settings" };
+const PLACES: Record<string, string> = { r: "", m: "media", a: "alerts", s: "sweeps", e: "evals", t: "settings" };
 
 function go(key: string): void {
   const links = document.querySelectorAll<HTMLAnchorElement>(".places a");

@@ -2,11 +2,17 @@ import { useSignal } from "@preact/signals";
 import { useRef } from "preact/hooks";
 import type { ApiError } from "../api";
 
+/** What the server said and what to do; what one types stands between backticks. */
+export function Said({ error }: { error: ApiError }) {
+  const parts = [error.message, error.hint].filter(Boolean).join(" ").split("`");
+  return <>{parts.map((part, place) => (place % 2 ? <code key={place}>{part}</code> : part))}</>;
+}
+
 /** What failed, what to do, and a way to try again. */
 export function Failure({ error, retry }: { error: ApiError; retry: () => void }) {
   return (
     <p class="notice bad" role="alert">
-      {error.message} {error.hint} <button onClick={retry}>Retry</button>
+      <Said error={error} /> <button onClick={retry}>Retry</button>
     </p>
   );
 }

@@ -2,7 +2,7 @@ import { signal } from "@preact/signals";
 import { ago, dateTime, duration } from "../format";
 
 /** The present, to the second, for whoever shows how long something takes. */
-const now = signal(Date.now());
+export const now = signal(Date.now());
 setInterval(() => {
   now.value = Date.now();
 }, 1000);

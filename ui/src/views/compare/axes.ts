@@ -13,6 +13,8 @@ export interface Axis {
   log: boolean;
   /** Whether one would make sense. */
   canLog: boolean;
+  /** Whether its values are names, which have no order. */
+  choice: boolean;
 }
 
 /** Numbers whose largest is this many times the smallest are spread by their logarithm unless asked otherwise. */
@@ -34,7 +36,7 @@ export function axisFields(runs: readonly Run[]): string[] {
 export function usualAxes(runs: readonly Run[], most: number): string[] {
   const { config, summary } = knownFields(runs);
   const parameters = differing(runs, config).filter((field) => isAxis(runs, field));
-  const results = runs.some((run) => run.primaryMetric)
+  const results = runs.some((run) => fieldValue(run, "best") !== null)
     ? ["best"]
     : differing(runs, summary).filter((field) => runs.some((run) => typeof fieldValue(run, field) === "number"))
         .sort((a, b) => Number(/^summary\.(val|eval|test)/.test(b)) - Number(/^summary\.(val|eval|test)/.test(a))).slice(0, 2);
@@ -54,7 +56,7 @@ export function axisOf(runs: readonly Run[], field: string, log: boolean | null)
   const names = [...new Set(values.map(plain))].sort(new Intl.Collator("en", { numeric: true }).compare);
   const at = new Map(names.map((name, place) => [name, names.length === 1 ? 0.5 : MARGIN + ((1 - 2 * MARGIN) * place) / (names.length - 1)]));
   return {
-    field, words, log: false, canLog: false,
+    field, words, log: false, canLog: false, choice: true,
     place: (run) => at.get(plain(fieldValue(run, field))) ?? null,
     ticks: names.slice(0, MOST_WORDS).map((name) => ({ at: at.get(name)!, words: name })),
   };
@@ -72,7 +74,7 @@ function numberAxis(field: string, words: string, numbers: readonly number[], as
   const distinct = [...new Set(numbers)].sort((a, b) => a - b);
   const ticks = distinct.length <= FEW ? distinct : log ? powers(low, high) : rounds(low, high);
   return {
-    field, words, log, canLog,
+    field, words, log, canLog, choice: false,
     place: (run) => {
       const value = fieldValue(run, field);
       return typeof value === "number" && Number.isFinite(value) ? place(value) : null;

@@ -91,7 +91,8 @@ function FileChange({ name, old, now }: { name: string; old: ZipEntry | undefine
   );
 }
 
-function Lines({ before, after }: { before: string; after: string }) {
+/** What changed from one text to another, with signs and colours. */
+export function Lines({ before, after }: { before: string; after: string }) {
   const lines = useMemo(() => changedLines(before, after), [before, after]);
   if (before.includes("\0") || after.includes("\0")) return <p class="muted">This is no text.</p>;
   return (

@@ -4,6 +4,7 @@ import { ChartPanel } from "../../chart/panel";
 import { count } from "../../format";
 import { Header } from "../../parts/header";
 import { Failure } from "../../parts/notice";
+import { Tabs } from "../../parts/tabs";
 import { link, route, setQuery } from "../../router";
 import { Code } from "./code";
 import "./compare.css";
@@ -61,13 +62,7 @@ function Loaded({ model, runs, place }: { model: CompareModel; runs: readonly Ru
   return (
     <main class="compare run">
       <div class="run-line"><h1>{count(runs.length, "run")} compared</h1></div>
-      <nav class="tabs">
-        {TABS.map(([name, words]) => (
-          <button key={name} aria-current={tab === name ? "page" : undefined} onClick={() => setQuery({ tab: name === "differences" ? null : name, zoom: null }, true)}>
-            {words}
-          </button>
-        ))}
-      </nav>
+      <Tabs label="Comparison" tabs={TABS} now={tab} onTab={(name) => setQuery({ tab: name === "differences" ? null : name, zoom: null }, true)} />
       {tab === "differences" && <Differences runs={runs} />}
       {tab === "charts" && <ChartPanel store={model.store} metrics={model.metrics.value} runs={runs} filterKey legend />}
       {tab === "parallel" && <Parallel runs={runs} />}

@@ -8,13 +8,16 @@ import { listText, parseList } from "../runs/columns";
 import { fieldValue } from "../runs/fields";
 import { Menu } from "../runs/menu";
 import { type Axis, axisFields, axisOf, usualAxes } from "./axes";
-import { short } from "./scatter";
+import { shadeOf, short, useWidth } from "./frame";
 
 const HEIGHT = 440;
 const TOP = 36;
 const BOTTOM = 16;
 const SIDE = 90;
-const GAP = 160;
+/** Between two axes, by the room there is. */
+const LEAST_GAP = 130;
+const MOST_GAP = 280;
+const WIDEST = 1600;
 const USUAL = 7;
 const GRIP = 14;
 /** A drag shorter than this part of an axis takes the range away. */
@@ -22,14 +25,23 @@ const SHORTEST = 0.01;
 
 type Range = readonly [low: number, high: number];
 
+interface ParallelProps {
+  runs: readonly Run[];
+  /** The axes at first, when others than those by which the runs differ. */
+  first?: readonly string[];
+  /** The field whose colour the lines have unless someone wants otherwise; else that is the last axis, if he wants. */
+  by?: string;
+}
+
 /** An axis for each field and a line for each run; a drag along an axis leaves the runs that pass there. */
-export function Parallel({ runs }: { runs: readonly Run[] }) {
-  const usual = useMemo(() => usualAxes(runs, USUAL), [runs]);
+export function Parallel({ runs, first, by }: ParallelProps) {
+  const usual = useMemo(() => first ?? usualAxes(runs, USUAL), [runs, first]);
   const fields = parseList(route.value.query.get("axes")) ?? usual;
   const all = useMemo(() => axisFields(runs), [runs]);
   const axes = fields.map((field) => axisOf(runs, field, null));
   const asked = route.value.query.get("ranges");
-  const shade = route.value.query.get("shade") === "1";
+  const shade = (route.value.query.get("shade") ?? (by ? "1" : "0")) === "1";
+  const shading = by ? axisOf(runs, by, null) : axes.at(-1);
   const dragged = useSignal<ReadonlyMap<string, Range> | null>(null);
   const ranges = dragged.value ?? rangesOf(asked);
   const keep = (next: ReadonlyMap<string, Range>) => {
@@ -56,10 +68,10 @@ export function Parallel({ runs }: { runs: readonly Run[] }) {
             </div>
           )}
         </Menu>
-        {axes.length > 1 && (
+        {axes.length > 1 && shading && (
           <label title="From blue, the lowest, to orange, the highest">
-            <input type="checkbox" checked={shade} onChange={(event) => setQuery({ shade: event.currentTarget.checked ? "1" : null }, true)} />
-            colour by {short(axes.at(-1)!.words)}
+            <input type="checkbox" checked={shade} onChange={(event) => setQuery({ shade: event.currentTarget.checked ? "1" : by ? "0" : null }, true)} />
+            colour by {short(shading.words)}
           </label>
         )}
         <span class="muted">{passing.length} of {runs.length} runs pass</span>
@@ -70,7 +82,7 @@ export function Parallel({ runs }: { runs: readonly Run[] }) {
       </div>
       {axes.length < 2
         ? <p class="empty">Choose two axes or more.</p>
-        : <Picture runs={runs} passing={new Set(passing)} axes={axes} ranges={ranges} shade={shade} onRange={(field, range, done) => {
+        : <Picture runs={runs} passing={new Set(passing)} axes={axes} ranges={ranges} shade={shade && shading ? shading : null} onRange={(field, range, done) => {
             const next = new Map(ranges);
             if (range) next.set(field, range);
             else next.delete(field);
@@ -99,16 +111,18 @@ interface PictureProps {
   passing: ReadonlySet<Run>;
   axes: readonly Axis[];
   ranges: ReadonlyMap<string, Range>;
-  /** Whether lines have the colour of their place on the last axis instead of their run's. */
-  shade: boolean;
+  /** The axis whose colour the lines have, instead of their run's. */
+  shade: Axis | null;
   /** While it is dragged, and once more when it is done. */
   onRange(field: string, range: Range | null, done: boolean): void;
 }
 
 function Picture({ runs, passing, axes, ranges, shade, onRange }: PictureProps) {
   const hovered = useSignal<Run | null>(null);
-  const width = 2 * SIDE + GAP * (axes.length - 1);
-  const across = (place: number) => SIDE + GAP * place;
+  const { box, width: room } = useWidth(WIDEST);
+  const gap = Math.min(MOST_GAP, Math.max(LEAST_GAP, (room.value - 2 * SIDE) / (axes.length - 1)));
+  const width = 2 * SIDE + gap * (axes.length - 1);
+  const across = (place: number) => SIDE + gap * place;
   const down = (at: number) => HEIGHT - BOTTOM - at * (HEIGHT - BOTTOM - TOP);
   const drag = (axis: Axis, event: PointerEvent) => {
     const area = event.currentTarget as SVGRectElement;
@@ -124,13 +138,13 @@ function Picture({ runs, passing, axes, ranges, shade, onRange }: PictureProps) 
       onRange(axis.field, high - low < SHORTEST ? null : [low, high], true);
     };
   };
-  const color = (run: Run) => (shade ? shadeOf(axes.at(-1)!.place(run)) : runColor(run.runId));
+  const color = (run: Run) => (shade ? shadeOf(shade.place(run)) : runColor(run.runId));
   const words = (run: Run) => `${run.runName}: ${axes.map((axis) => `${axis.words} ${plain(fieldValue(run, axis.field) ?? "–")}`).join(", ")}`;
   const order = [...runs].sort((a, b) => Number(passing.has(a)) - Number(passing.has(b)) || Number(a === hovered.value) - Number(b === hovered.value));
   return (
-    <figure class="drawing">
+    <figure class="drawing" ref={box}>
       <div class="scroll-x">
-        <svg viewBox={`0 0 ${width} ${HEIGHT}`} style={{ minWidth: `${0.9 * width}px`, maxWidth: `${1.2 * width}px` }} role="group" aria-label="Parallel coordinates">
+        <svg viewBox={`0 0 ${width} ${HEIGHT}`} style={{ width: `${width}px` }} role="group" aria-label="Parallel coordinates">
           {order.map((run) => {
             const path = line(axes.map((axis, place) => ({ left: across(place), at: axis.place(run) })), down);
             const state = !passing.has(run) ? "out" : hovered.value === run ? "hovered" : hovered.value ? "back" : "";
@@ -162,11 +176,6 @@ function Picture({ runs, passing, axes, ranges, shade, onRange }: PictureProps) 
       <figcaption>{hovered.value ? words(hovered.value) : "Drag along an axis to choose a range; a click on it takes the range away."}</figcaption>
     </figure>
   );
-}
-
-/** From blue to orange, which differ for all eyes; grey without a value. */
-function shadeOf(at: number | null): string {
-  return at === null ? "var(--muted)" : `color-mix(in oklab, #e06c00 ${Math.round(100 * at)}%, #1f7bd0)`;
 }
 
 /** A line from axis to axis, which breaks where the run has no value. */

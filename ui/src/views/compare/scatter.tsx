@@ -1,19 +1,14 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import type { RunDetail } from "../../api";
 import { runColor } from "../../colors";
 import { plain } from "../../format";
 import { link, route, setQuery } from "../../router";
 import { fieldValue } from "../runs/fields";
 import { type Axis, axisFields, axisOf, usualAxes } from "./axes";
+import { Frame } from "./frame";
 
-const WIDEST = 1000;
-const HEIGHT = 440;
-const LEFT = 84;
-const BOTTOM = 40;
-const TOP = 12;
 const MOST_AXES = 7;
-const RIGHT = 16;
 
 /** Two fields of every run against each other. */
 export function Scatter({ runs }: { runs: readonly RunDetail[] }) {
@@ -60,52 +55,24 @@ function AxisSelect({ words, name, log, fields, axis }: { words: string; name: s
 
 function Picture({ runs, x, y }: { runs: readonly RunDetail[]; x: Axis; y: Axis }) {
   const hovered = useSignal<RunDetail | null>(null);
-  const box = useRef<HTMLElement>(null);
-  const width = useSignal(WIDEST);
-  useEffect(() => {
-    const observer = new ResizeObserver(([entry]) => (width.value = Math.min(WIDEST, entry!.contentRect.width)));
-    observer.observe(box.current!);
-    return () => observer.disconnect();
-  }, []);
-  const edge = width.value - RIGHT;
-  const across = (at: number) => LEFT + at * (edge - LEFT);
-  const down = (at: number) => HEIGHT - BOTTOM - at * (HEIGHT - BOTTOM - TOP);
   const dots = runs.flatMap((run) => {
     const [h, v] = [x.place(run), y.place(run)];
-    return h === null || v === null ? [] : [{ run, left: across(h), top: down(v) }];
+    return h === null || v === null ? [] : [{ run, h, v }];
   });
   const left = runs.length - dots.length;
   const words = (run: RunDetail) => `${run.runName}: ${x.words} ${plain(fieldValue(run, x.field))}, ${y.words} ${plain(fieldValue(run, y.field))}`;
+  const caption = hovered.value ? words(hovered.value) : left ? `${left} without a value are left out.` : " ";
   return (
-    <figure class="drawing" ref={box}>
-      <svg viewBox={`0 0 ${width.value} ${HEIGHT}`} style={{ width: `${width.value}px` }} role="group" aria-label={`${y.words} over ${x.words}`}>
-        {y.ticks.map((tick) => (
-          <g key={tick.words}>
-            <line class="grid-line" x1={LEFT} x2={edge} y1={down(tick.at)} y2={down(tick.at)} />
-            <text class="tick" x={LEFT - 8} y={down(tick.at) + 4} text-anchor="end">{short(tick.words)}</text>
-          </g>
-        ))}
-        {x.ticks.map((tick) => <text key={tick.words} class="tick" x={across(tick.at)} y={HEIGHT - BOTTOM + 16} text-anchor="middle">{short(tick.words)}</text>)}
-        <line class="axis-line" x1={LEFT} x2={edge} y1={HEIGHT - BOTTOM} y2={HEIGHT - BOTTOM} />
-        <text class="axis-name" x={(LEFT + edge) / 2} y={HEIGHT - 4} text-anchor="middle">{x.words}</text>
-        <text class="axis-name" x={-(HEIGHT - BOTTOM) / 2} y={12} text-anchor="middle" transform="rotate(-90)">{y.words}</text>
-        {dots.map(({ run, left: h, top: v }) => (
-          <a
-            key={run.runId} href={link("runs", run.runId)} aria-label={words(run)} data-run={run.runId}
-            onMouseEnter={() => (hovered.value = run)} onMouseLeave={() => (hovered.value = null)}
-            onFocus={() => (hovered.value = run)} onBlur={() => (hovered.value = null)}
-          >
-            <circle cx={h} cy={v} r={hovered.value === run ? 7 : 5} style={{ fill: runColor(run.runId) }} />
-          </a>
-        ))}
-      </svg>
-      <figcaption>{hovered.value ? words(hovered.value) : left ? `${left} without a value are left out.` : " "}</figcaption>
-    </figure>
+    <Frame x={x} y={y} label={`${y.words} over ${x.words}`} role="group" caption={caption}>
+      {(across, down) => dots.map(({ run, h, v }) => (
+        <a
+          key={run.runId} href={link("runs", run.runId)} aria-label={words(run)} data-run={run.runId}
+          onMouseEnter={() => (hovered.value = run)} onMouseLeave={() => (hovered.value = null)}
+          onFocus={() => (hovered.value = run)} onBlur={() => (hovered.value = null)}
+        >
+          <circle cx={across(h)} cy={down(v)} r={hovered.value === run ? 7 : 5} style={{ fill: runColor(run.runId) }} />
+        </a>
+      ))}
+    </Frame>
   );
-}
-
-const LONGEST = 14;
-
-export function short(text: string): string {
-  return text.length > LONGEST ? `${text.slice(0, LONGEST - 1)}…` : text;
 }

@@ -4,6 +4,7 @@ import { count, dateTime, number } from "../../format";
 import { Header } from "../../parts/header";
 import { useLoaded } from "../../parts/loaded";
 import { Copyable, Failure } from "../../parts/notice";
+import { Tabs } from "../../parts/tabs";
 import { Ago } from "../../parts/time";
 import { findProject, type Place } from "../../project";
 import { link, route, setQuery } from "../../router";
@@ -62,13 +63,10 @@ export function EvalsView({ place }: { place: Place }) {
           </div>
         )}
         {list && list.length > 1 && (
-          <nav class="tabs" aria-label="Suites">
-            {list.map((suite) => (
-              <button key={suite.suiteId} aria-current={suite === open ? "page" : undefined} onClick={() => setQuery({ suite: suite.suiteId ?? NO_SUITE, eval: null, base: null, status: null }, true)}>
-                {suite.name ?? "no suite"}
-              </button>
-            ))}
-          </nav>
+          <Tabs
+            label="Suites" tabs={list.map((suite) => [suite.suiteId ?? NO_SUITE, suite.name ?? "no suite"])} now={open?.suiteId ?? NO_SUITE}
+            onTab={(suite) => setQuery({ suite, eval: null, base: null, status: null }, true)}
+          />
         )}
         {open && <OpenSuite key={open.suiteId} suite={open} projectId={found.value!.projectId} />}
       </main>

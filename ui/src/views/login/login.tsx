@@ -3,7 +3,7 @@ import { useEffect } from "preact/hooks";
 import { ApiError, post, redeemLink, signedOut } from "../../api";
 import { me, meet } from "../../me";
 import { Refused, useAction } from "../../parts/ask";
-import { Copyable } from "../../parts/notice";
+import { Copyable, Said } from "../../parts/notice";
 import { replaceRoute } from "../../router";
 
 /** Takes a one-time login link, then forgets it. */
@@ -26,10 +26,11 @@ export function Login({ token }: { token: string }) {
   useEffect(() => void enter(), [token]);
   if (!error.value) return <main class="door"><p>Signing in …</p></main>;
   if (error.value.status === 0) {
-    return <main class="door"><h1>No answer</h1><p>{error.value.message} {error.value.hint}</p><button class="act" onClick={enter}>Retry</button></main>;
+    return <main class="door"><h1>No answer</h1><p><Said error={error.value} /></p><button class="act" onClick={enter}>Retry</button></main>;
   }
   return (
     <main class="door">
+      <b class="brand">rundial</b>
       <h1>This link does not work any more</h1>
       <p>A login link is good once, and not for long. An owner can make another, or this prints one, on the machine the server runs on:</p>
       <Copyable text="rundial ui" block />
@@ -40,6 +41,7 @@ export function Login({ token }: { token: string }) {
 export function SignedOut() {
   return (
     <main class="door">
+      <b class="brand">rundial</b>
       <h1>You are signed out</h1>
       <Password />
       <p class="muted">Without a password: this prints a login link, on the machine the server runs on. An owner can make one for you, too.</p>

@@ -5,6 +5,9 @@ import { artifact, type RunArtifact, runArtifacts, type WholeArtifact } from "./
 
 /** However fast checkpoints are made, the page asks once in this time. */
 const CALM_MS = 1000;
+/** Files of a version in its first answer, and in each after it. */
+const FIRST_FILES = 1000;
+const MORE_FILES = 20_000;
 
 export class ArtifactList {
   readonly rows = signal<RunArtifact[] | null>(null);
@@ -53,6 +56,7 @@ export class OpenArtifact {
   readonly found = signal<WholeArtifact | null>(null);
   readonly error = signal<ApiError | null>(null);
   private closed = false;
+  private loading = false;
 
   constructor(private readonly artifactId: string) {}
 
@@ -60,17 +64,30 @@ export class OpenArtifact {
     this.closed = true;
   }
 
-  /** Fetches it, or the files after those that are there. */
-  async load(more = false): Promise<void> {
+  /** Fetches it, then its files page by page. They never change, so later only what surrounds them is asked for again. */
+  async load(): Promise<void> {
+    if (this.loading) return;
+    this.loading = true;
     try {
-      const known = more ? this.found.value : null;
-      const found = await artifact(this.artifactId, known?.page.nextCursor ?? null);
-      if (this.closed) return;
-      this.found.value = known ? { ...found, files: [...known.files, ...found.files] } : found;
+      let known = this.found.value;
+      if (known) {
+        const { files: _, page: __, ...news } = await artifact(this.artifactId, null, 1);
+        known = { ...known, ...news };
+      } else known = await artifact(this.artifactId, null, FIRST_FILES);
+      for (this.show(known); known.page.nextCursor !== null && !this.closed; this.show(known)) {
+        const next: WholeArtifact = await artifact(this.artifactId, known.page.nextCursor, MORE_FILES);
+        known = { ...known, files: [...known.files, ...next.files], page: next.page };
+      }
       this.error.value = null;
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       if (!this.closed) this.error.value = error;
+    } finally {
+      this.loading = false;
     }
+  }
+
+  private show(found: WholeArtifact): void {
+    if (!this.closed) this.found.value = found;
   }
 }

@@ -1,11 +1,11 @@
-import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
-import { ApiError, type RunDetail } from "../../api";
+import type { RunDetail } from "../../api";
 import { bytes, count, dateTime, flattened, plain } from "../../format";
 import { Copyable, Failure } from "../../parts/notice";
 import { Ago } from "../../parts/time";
 import { route, setQuery } from "../../router";
-import { type ArtifactFile, fileAddress, type RunArtifact, type WholeArtifact } from "./artifacts.api";
+import type { RunArtifact } from "./artifacts.api";
+import { Files } from "./artifacts.files";
 import { Lineage } from "./artifacts.lineage";
 import { ArtifactList, OpenArtifact } from "./artifacts.model";
 import "./artifacts.css";
@@ -16,6 +16,9 @@ const SNIPPET = [
   'run.checkpoint("last.ckpt", step=step)',
   'folder = run.use_artifact("model.pt:best").download()',
 ].join("\n");
+
+/** Of another version, other files are looked at. */
+const SHUT = { against: null, content: null, find: null, plain: null, rows: null, order: null, page: null };
 
 /** The tab: what the run made and used, and one version opened. What is chosen is in the address. */
 export function Artifacts({ run, model }: { run: RunDetail; model: RunModel }) {
@@ -60,8 +63,8 @@ function List({ rows, open }: { rows: RunArtifact[]; open: string | null }) {
           {rows.map((row) => (
             <tr key={row.artifactId + row.role} aria-current={row.artifactId === open ? "true" : undefined}>
               <td class="name" title={row.name}>
-                <button onClick={() => setQuery({ artifact: row.artifactId === open ? null : row.artifactId }, true)}>
-                  {row.name}<span class="version">:v{row.version}</span>
+                <button aria-label={`${row.name}:v${row.version}`} onClick={() => setQuery({ ...SHUT, artifact: row.artifactId === open ? null : row.artifactId }, true)}>
+                  <span>{row.name}</span><span class="version">:v{row.version}</span>
                 </button>
               </td>
               <td>{row.type ?? "–"}</td>
@@ -95,18 +98,17 @@ function Opened({ artifactId, more }: { artifactId: string; more: number }) {
       {failure}
       <h2>
         {found.name}<span class="version">:v{found.version}</span> <Aliases names={found.aliases} />
-        <button class="quiet close" aria-label="Close" onClick={() => setQuery({ artifact: null }, true)}>close</button>
+        <button class="quiet close" aria-label="Close" onClick={() => setQuery({ ...SHUT, artifact: null }, true)}>close</button>
       </h2>
       <p class="muted">
         {found.type && `${found.type}, `}{count(found.fileCount, "file")}, {bytes(found.sizeBytes)}
         {found.step !== null && `, step ${found.step.toLocaleString("en-US")}`}, {dateTime(found.createdAtMs)}
       </p>
       <Copyable text={`run.use_artifact(${JSON.stringify(`${found.name}:v${found.version}`)}).download()`} block />
-      <h3>Lineage</h3>
-      <Lineage artifact={found} />
       <h3>Files</h3>
       <Files artifact={found} />
-      {found.page.hasMore && <button onClick={() => void model.load(true)}>more files</button>}
+      <h3>Lineage</h3>
+      <Lineage artifact={found} />
       {metadata.length > 0 && <h3>Metadata</h3>}
       <dl class="facts">
         {metadata.map(([name, value]) => <><dt key={name}>{name}</dt><dd>{plain(value)}</dd></>)}
@@ -117,38 +119,5 @@ function Opened({ artifactId, more }: { artifactId: string; more: number }) {
         <dt>Manifest</dt><dd><Copyable text={found.sha256} /></dd>
       </dl>
     </section>
-  );
-}
-
-function Files({ artifact }: { artifact: WholeArtifact }) {
-  const error = useSignal<ApiError | null>(null);
-  const failed = useSignal<string | null>(null);
-  const save = async (path: string) => {
-    failed.value = path;
-    try {
-      location.assign(await fileAddress(artifact.artifactId, path));
-      error.value = null;
-    } catch (problem) {
-      if (!(problem instanceof ApiError)) throw problem;
-      error.value = problem;
-    }
-  };
-  return (
-    <>
-      {error.value && <Failure error={error.value} retry={() => void save(failed.value!)} />}
-      <table class="rows files">
-        <tbody>{artifact.files.map((file) => <File key={file.path} file={file} save={save} />)}</tbody>
-      </table>
-    </>
-  );
-}
-
-function File({ file, save }: { file: ArtifactFile; save: (path: string) => void }) {
-  return (
-    <tr title={file.sha256 ? `SHA-256 ${file.sha256}` : undefined}>
-      <td class="code name">{file.path}{file.uri && <span class="muted"> → {file.uri}</span>}</td>
-      <td class="figure">{file.sizeBytes === null ? "–" : bytes(file.sizeBytes)}</td>
-      <td>{file.uri ? <span class="muted">elsewhere</span> : <button aria-label={`Download ${file.path}`} onClick={() => save(file.path)}>download</button>}</td>
-    </tr>
   );
 }

@@ -1,7 +1,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import type { RunDetail } from "../../api";
-import { dateTime } from "../../format";
+import { dateTime, tick } from "../../format";
 import { Copyable, Failure } from "../../parts/notice";
 import { Ago } from "../../parts/time";
 import type { Command, Dial, Value } from "./dials.api";
@@ -77,7 +77,7 @@ function Control({ dial, board, locked }: ControlProps) {
 }
 
 function bounds({ min, max, unit }: Dial): string {
-  const from = min === null ? (max === null ? "" : `up to ${number(max)}`) : max === null ? `from ${number(min)}` : `${number(min)} – ${number(max)}`;
+  const from = min === null ? (max === null ? "" : `up to ${tick(max)}`) : max === null ? `from ${tick(min)}` : `${tick(min)} – ${tick(max)}`;
   return [from, unit].filter(Boolean).join(" ");
 }
 
@@ -227,7 +227,7 @@ function History({ board, dials, locked }: { board: DialModel; dials: Dial[]; lo
       <div class="scroll">
         <table class="rows">
           <thead>
-            <tr><th>when</th><th>dial</th><th class="figure">from</th><th class="figure">to</th><th>status</th><th>by</th><th>why</th><th /></tr>
+            <tr><th>When</th><th>Dial</th><th class="figure">From</th><th class="figure">To</th><th>Status</th><th>By</th><th>Why</th><th /></tr>
           </thead>
           <tbody>
             {rows.map((command) => (

@@ -99,18 +99,25 @@ function Key({ known, media, step }: { known: MediaKey; media: MediaModel; step:
       <div class={`items ${mediaType}`}>
         {items.slice(0, most.value).map((item) => (
           <figure key={`${item.index}`}>
-            <Item item={item} hidden={hidden.value} open={() => (opened.value = item)} />
+            <ItemView item={item} hidden={hidden.value} open={() => (opened.value = item)} />
             {item.caption && <figcaption title={item.caption}>{item.caption}</figcaption>}
           </figure>
         ))}
       </div>
       {items.length > most.value && <button onClick={() => (most.value += 4 * FIRST)}>{count(items.length - most.value, "item")} more</button>}
-      {opened.value && <Enlarged item={opened.value} all={all} hidden={hidden.value} close={() => (opened.value = null)} />}
+      {opened.value && <Enlarged item={opened.value} others={otherSteps(opened.value, all)} hidden={hidden.value} close={() => (opened.value = null)} />}
     </section>
   );
 }
 
-function Item({ item, hidden, open }: { item: MediaItem; hidden: Hidden; open: () => void }) {
+/** The same picture at the other steps. */
+function otherSteps(item: MediaItem, all: readonly MediaItem[]): Other[] {
+  const others = all.filter((one) => one.index === item.index && one.step !== item.step);
+  return others.map((one) => ({ words: `step ${(one.step ?? 0).toLocaleString("en-US")}`, item: one }));
+}
+
+/** One item as what it is. */
+export function ItemView({ item, hidden, open }: { item: MediaItem; hidden: Hidden; open: () => void }) {
   switch (item.mediaType) {
     case "image":
       return <Picture item={item} hidden={hidden} onOpen={open} />;
@@ -149,11 +156,27 @@ function Sound({ item }: { item: MediaItem }) {
   );
 }
 
-/** One picture as large as it is, or as the window; with that of another step under it, which a slider uncovers. */
-function Enlarged({ item, all, hidden, close }: { item: MediaItem; all: readonly MediaItem[]; hidden: Hidden; close: () => void }) {
+/** A picture that another may be looked at beside. */
+export interface Other {
+  words: string;
+  item: MediaItem;
+}
+
+interface EnlargedProps {
+  item: MediaItem;
+  others: readonly Other[];
+  hidden: Hidden;
+  /** Of which run it is, where several are looked at. */
+  title?: string;
+  /** What the others are. */
+  label?: string;
+  close(): void;
+}
+
+/** One picture as large as it is, or as the window; with another under it, which a slider uncovers. */
+export function Enlarged({ item, others, hidden, title, label = "Beside the same picture at step", close }: EnlargedProps) {
   const other = useSignal<MediaItem | null>(null);
   const edge = useSignal(50);
-  const others = all.filter((one) => one.index === item.index && one.step !== item.step);
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current?.showModal(), []);
   const { scaledFrom, nonFinite } = item.metadata;
@@ -169,11 +192,11 @@ function Enlarged({ item, all, hidden, close }: { item: MediaItem; all: readonly
           <label>
             beside
             <select
-              aria-label="Beside the same picture at step" value={other.value ? String(other.value.step) : ""}
-              onChange={(event) => (other.value = others.find((one) => String(one.step) === event.currentTarget.value) ?? null)}
+              aria-label={label} value={other.value?.url ?? ""}
+              onChange={(event) => (other.value = others.find((one) => one.item.url === event.currentTarget.value)?.item ?? null)}
             >
               <option value="">nothing</option>
-              {others.map((one) => <option key={one.step} value={String(one.step)}>step {(one.step ?? 0).toLocaleString("en-US")}</option>)}
+              {others.map((one) => <option key={one.item.url} value={one.item.url}>{one.words}</option>)}
             </select>
           </label>
           {other.value && (
@@ -185,7 +208,7 @@ function Enlarged({ item, all, hidden, close }: { item: MediaItem; all: readonly
         </p>
       )}
       <p>
-        <b>{item.caption ?? item.key}</b>{" "}
+        <b>{title ?? item.caption ?? item.key}</b>{" "}
         <span class="muted">
           step {item.step} · {item.width} × {item.height}
           {Array.isArray(scaledFrom) && <> · scaled from {scaledFrom.map((value) => Number(Number(value).toPrecision(4))).join(" to ")}</>}

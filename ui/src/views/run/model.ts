@@ -1,13 +1,14 @@
 // What the run view knows: the run, its markers and metrics, and the stream that keeps them up to date.
 import { signal } from "@preact/signals";
 import { ApiError, type Marker, markers, metricKeys, run, type RunDetail } from "../../api";
+import { withMarker } from "../../chart/markers";
 import { SeriesStore } from "../../chart/store";
 import { LiveStream, type LivePoints } from "../../stream";
 
 /** Speed is taken over this long: short enough to follow a change, long enough to be calm. */
 const SPEED_WINDOW_MS = 20_000;
 const CALM_MS = 250;
-/** Attempts and the markers of their resumes are not in the stream: they are read this often while there is news. */
+/** Attempts are not in the stream: they are read this often while there is news. */
 const REREAD_MS = 15_000;
 const KINDS = ["logs", "spans", "media", "artifacts", "evals", "dials"];
 
@@ -41,7 +42,7 @@ export class RunModel {
       },
       points: (_, keys) => this.onPoints(keys),
       marker: (_, marker) => {
-        this.markers.value = [...this.markers.value, marker];
+        this.markers.value = withMarker(this.markers.value, marker);
       },
       more: (_, kinds) => this.count(kinds),
       resync: () => {

@@ -3,8 +3,10 @@ import type { RunDetail } from "../../api";
 import { ChartPanel } from "../../chart/panel";
 import { count, number } from "../../format";
 import { Header } from "../../parts/header";
+import { useIcon } from "../../parts/icon";
 import { Failure } from "../../parts/notice";
 import { Status } from "../../parts/status";
+import { Tabs } from "../../parts/tabs";
 import { Lasted } from "../../parts/time";
 import { route, setQuery } from "../../router";
 import { Artifacts } from "./artifacts";
@@ -37,13 +39,19 @@ const TABS: [string, string][] = [
   ["delivery", "Delivery"],
 ];
 
+/** What one looked for in a tab is not looked for in the next. */
+const FOUND = { q: null, find: null };
+
 export function RunView({ runId }: { runId: string }) {
   const model = useMemo(() => new RunModel(runId), []);
   useEffect(() => () => model.close(), []);
   const run = model.run.value;
+  const tab = route.value.query.get("tab");
+  const words = TABS.find(([name]) => name === tab)?.[1];
   useEffect(() => {
-    document.title = `${run?.runName ?? runId} · Rundial`;
-  }, [run?.runName]);
+    document.title = `${run?.runName ?? runId} · ${words ? `${words} · ` : ""}Rundial`;
+  }, [run?.runName, words]);
+  useIcon(run?.status);
   const place = run ? { workspace: run.workspaceSlug, project: run.projectSlug } : undefined;
   return (
     <>
@@ -60,16 +68,7 @@ function Loaded({ model, run }: { model: RunModel; run: RunDetail }) {
   return (
     <main class="run">
       <RunLine model={model} run={run} />
-      <nav class="tabs">
-        {TABS.map(([name, words]) => (
-          <button
-            key={name} aria-current={tab === name ? "page" : undefined}
-            onClick={() => setQuery({ tab: name === "charts" ? null : name, zoom: null }, true)}
-          >
-            {words}
-          </button>
-        ))}
-      </nav>
+      <Tabs label="Run" tabs={TABS} now={tab} onTab={(name) => setQuery({ ...FOUND, tab: name === "charts" ? null : name, zoom: null }, true)} />
       {tab === "artifacts" && <Artifacts run={run} model={model} />}
       {tab === "overview" && <Overview run={run} markers={model.markers.value} />}
       {tab === "charts" && <Charts model={model} run={run} />}

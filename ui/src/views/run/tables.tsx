@@ -72,7 +72,8 @@ function TableItem({ item, filter }: { item: MediaItem; filter: string }) {
   );
 }
 
-function Grid({ file, item, filter }: { file: TableFile; item: MediaItem; filter: string }) {
+/** A table of rows; with the item it was logged as, it says what was left out of it. */
+export function Grid({ file, item, filter }: { file: TableFile; item?: MediaItem; filter: string }) {
   const order = orderOf(route.value.query.get("order"));
   const asked = Number(route.value.query.get("page")) || 1;
   const { columns, rows } = file;
@@ -86,7 +87,7 @@ function Grid({ file, item, filter }: { file: TableFile; item: MediaItem; filter
   const pages = Math.max(1, Math.ceil(sorted.length / PAGE));
   const at = Math.max(0, Math.min(asked, pages) - 1);
   const turn = (to: number) => setQuery({ page: to ? String(to + 1) : null });
-  const { totalRows, totalColumns } = item.metadata;
+  const { totalRows, totalColumns } = item?.metadata ?? {};
   return (
     <>
       <p class="muted table-line">
@@ -100,7 +101,7 @@ function Grid({ file, item, filter }: { file: TableFile; item: MediaItem; filter
             <button disabled={at === pages - 1} onClick={() => turn(at + 1)} aria-label="Next page">›</button>
           </span>
         )}
-        <Download item={item} words="JSON" />
+        {item && <Download item={item} words="JSON" />}
       </p>
       <div class="scroll-x">
         <table class="rows cells">

@@ -11,7 +11,9 @@ const STEPS: [number, string][] = [
 export function lasted(nanoseconds: number): string {
   if (nanoseconds >= 60e9) return duration(nanoseconds / 1e6);
   const [size, unit] = STEPS.find(([step]) => nanoseconds >= step) ?? [1, "ns"];
-  return `${Number((nanoseconds / size).toPrecision(3))} ${unit}`;
+  const amount = (nanoseconds / size).toPrecision(3);
+  // Whole seconds of a column stand below each other; shorter times are seldom more than whole.
+  return `${unit === "s" ? amount : Number(amount)} ${unit}`;
 }
 
 /** From one Unix time in nanoseconds to another, in nanoseconds. */

@@ -5,7 +5,7 @@ import { link } from "../../router";
 import { csv, download, json } from "./export";
 import { Menu } from "./menu";
 import type { ProjectModel } from "./model";
-import { tagsOf } from "./row";
+import { tagsOf } from "./edit";
 
 const NOTICE_MS = 15_000;
 

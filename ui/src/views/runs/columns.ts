@@ -1,6 +1,6 @@
 // Which columns the runs table has, how wide they are, and in which order its rows stand.
 import type { Run } from "../../api";
-import { differing, fieldKind, fieldValue, knownFields, SUMMARY } from "./fields";
+import { differing, fieldKind, fieldValue, fieldWords, knownFields, SUMMARY } from "./fields";
 
 export interface Sort {
   column: string;
@@ -25,6 +25,10 @@ export const WIDE_NAME = 280;
 const WIDTHS: Record<string, number> = { name: NAME_WIDTH, status: 96, time: 70, tags: 120, notes: 180, id: 140, path: 120 };
 const NUMBER_WIDTH = 70;
 const TEXT_WIDTH = 100;
+/** A column's name is read whole up to here. */
+const WIDEST_NAME = 116;
+const LETTER_WIDTH = 6.8;
+const HEAD_PADDING = 14;
 const NARROWEST = 40;
 const WIDEST = 1200;
 
@@ -66,7 +70,8 @@ export function isFigure(column: string, sample: unknown): boolean {
 }
 
 export function widthOf(column: string, layout: Layout, figure: boolean): number {
-  return layout.widths[column] ?? WIDTHS[column] ?? (figure ? NUMBER_WIDTH : TEXT_WIDTH);
+  const named = Math.min(WIDEST_NAME, HEAD_PADDING + fieldWords(column).length * LETTER_WIDTH);
+  return layout.widths[column] ?? WIDTHS[column] ?? Math.max(figure ? NUMBER_WIDTH : TEXT_WIDTH, named);
 }
 
 export function bounded(width: number): number {

@@ -34,6 +34,7 @@ type Test = (run: Run) => boolean;
 const TOKEN = /\s+|(<=|>=|!=|==|!~|[=<>~(),])|"((?:[^"\\]|\\.)*)("?)|'((?:[^'\\]|\\.)*)('?)|`([^`]*)(`?)|([^\s<>=~(),"'`!]+|!)/gy;
 const SIGNS = new Set(["<", "<=", ">", ">=", "=", "==", "!=", "~", "!~"]);
 const JOINTS = ["and", "or", "not"];
+const MAPPINGS = ["config.", "summary."];
 const DURATION = /^(\d+(?:\.\d+)?)(s|m|h|d|w)$/;
 const SECONDS: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 /** The fields a word alone looks into. */
@@ -148,7 +149,9 @@ class Parser {
 
   /** Whether the word just taken, the last, looks like the beginning of what may stand there behind a term. */
   private isBegun(word: string): boolean {
-    if (!this.isFieldStart || this.place < 2) return false;
+    if (!this.isFieldStart) return false;
+    // Alone a word searches; on the way to `config.` and `summary.` that would empty the table.
+    if (this.place < 2) return MAPPINGS.some((mapping) => mapping.startsWith(word.toLowerCase()));
     const joined = JOINTS.some((joint) => this.is(joint, -2));
     return joined ? this.isFieldStart(word) : JOINTS.some((joint) => joint.startsWith(word.toLowerCase()));
   }

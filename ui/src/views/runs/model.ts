@@ -29,6 +29,10 @@ export class ProjectModel {
   readonly stream = signal<LiveStream | null>(null);
   /** Where the list goes on, when the project has more runs than were fetched. */
   readonly nextCursor = signal<string | null>(null);
+  /** Goes up when more is known of the project's sweeps. */
+  readonly sweeps = signal(0);
+  /** Goes up when a run has more media. */
+  readonly media = signal(0);
   readonly store = new SeriesStore();
   private closed = false;
   /** Counts loads: only the newest may answer. */
@@ -219,10 +223,14 @@ export class ProjectModel {
       },
       more: (runId, kinds) => {
         if (kinds.includes("deleted")) this.forget([runId]);
+        if (kinds.includes("sweeps")) this.sweeps.value++;
+        if (kinds.includes("media")) this.media.value++;
       },
       marker: (runId, marker) => this.store.markers.add(runId, marker),
       resync: () => {
         void this.load();
+        this.sweeps.value++;
+        this.media.value++;
         this.store.refetch();
         this.store.markers.refetch();
       },

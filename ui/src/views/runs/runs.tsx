@@ -5,6 +5,7 @@ import { useHover } from "../../chart/hover";
 import { ChartPanel } from "../../chart/panel";
 import { count } from "../../format";
 import { Header } from "../../parts/header";
+import { useIcon } from "../../parts/icon";
 import { Failure } from "../../parts/notice";
 import { QuickStart } from "../../parts/quickstart";
 import { route, setQuery } from "../../router";
@@ -35,6 +36,7 @@ export function ProjectView({ workspace, project }: Place) {
     return () => model.close();
   }, []);
   const runs = model.runs.value;
+  useIcon(useMemo(() => ([...(runs?.values() ?? [])].some((run) => run.status === "running") ? "running" : undefined), [runs]));
   return (
     <>
       <Header place={{ workspace, project }} stream={model.stream.value} />

@@ -1,12 +1,15 @@
-import { type Signal, useSignal } from "@preact/signals";
-import type { ComponentChildren, VNode } from "preact";
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { effect, type Signal, useSignal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import type { Run } from "../../api";
+import { dark } from "../../colors";
+import { now } from "../../parts/time";
 import { bounded, isFigure, type Layout, NAME_WIDTH, type Sort, widthOf } from "./columns";
 import { fieldValue, fieldWords } from "./fields";
 import type { Row } from "./groups";
 import type { ProjectModel } from "./model";
-import { GroupRow, RunRow } from "./row";
+import { type Pool, rowPool } from "./pool";
+import type { Scene } from "./row";
 import "./runs.css";
 
 export interface TableProps {
@@ -31,84 +34,79 @@ export interface TableProps {
   children?: ComponentChildren;
 }
 
-const CONTROLS_WIDTH = 52;
-/** Rows drawn beyond the edge of what is seen, and the grain in which the window moves. */
-const SPARE = 12;
-const GRAIN = 6;
+const CONTROL_WIDTH = 26;
 const KEY_STEP = 12;
 const SAMPLES = 200;
 
 const coarse = matchMedia("(pointer: coarse)");
-const rowHeight = () => (coarse.matches ? 32 : 20);
 
-/** The table in a box that scrolls; only the rows near the window exist. */
+/** The table in a box that scrolls. Its head is the page's; its rows are a pool's, which shows those near the window. */
 export function RunsTable(props: TableProps) {
-  const { rows, runs, columns, layout, cursor } = props;
+  const { rows, runs, columns, layout, cursor, hovered } = props;
   const box = useRef<HTMLDivElement>(null);
-  const seen = useSignal({ first: 0, count: 60 });
-  const height = rowHeight();
-  const measure = () => {
-    const { scrollTop, clientHeight } = box.current!;
-    const first = Math.max(0, Math.floor((scrollTop / height - SPARE) / GRAIN) * GRAIN);
-    const count = Math.ceil(clientHeight / height / GRAIN) * GRAIN + 2 * SPARE + GRAIN;
-    if (first !== seen.value.first || count !== seen.value.count) seen.value = { first, count };
-  };
-  useEffect(() => {
-    const observer = new ResizeObserver(measure);
-    observer.observe(box.current!);
-    return () => observer.disconnect();
-  }, []);
-  useEffect(() => {
-    box.current!.scrollTop = 0;
-  }, [props.listing]);
-  useEffect(() => scrollToCursor(box.current!, rows, cursor.value, height), [cursor.value]);
-
-  const figures = useMemo(() => new Map(columns.map((column) => [column, isFigure(column, sample(runs, column))])), [columns, runs]);
-  // Scrolling alone leaves `props` as they are: a row that was drawn then need not be drawn again.
-  const drawn = useMemo(() => new Map<number, VNode>(), [props]);
-  const draw = (row: Row, place: number): VNode => {
-    let vnode = drawn.get(place);
-    if (!vnode) {
-      const more = { ...props, place, figures };
-      vnode = "run" in row
-        ? <RunRow key={row.run.runId} {...more} run={row.run} depth={row.depth} />
-        : <GroupRow key={`group ${row.group.key}`} {...more} group={row.group} open={row.open} />;
-      drawn.set(place, vnode);
-    }
-    return vnode;
-  };
-  const widths = columns.map((column) => widthOf(column, layout, figures.get(column)!));
+  const body = useRef<HTMLTableSectionElement>(null);
+  const pool = useRef<Pool | null>(null);
+  const isCoarse = useSignal(coarse.matches);
+  const rowHeight = isCoarse.value ? 32 : 20;
+  const found = useMemo(() => columns.map((column) => isFigure(column, sample(runs, column))), [columns, runs]);
+  const figures = useMemo(() => new Map(columns.map((column, place) => [column, found[place]!])), [columns, found.join()]);
   const nameWidth = layout.widths["name"];
-  const total = CONTROLS_WIDTH + (nameWidth ?? NAME_WIDTH) + widths.reduce((sum, width) => sum + width, 0);
-  const first = Math.min(seen.value.first, Math.max(0, rows.length - seen.value.count));
-  const near = rows.slice(first, first + seen.value.count);
-  // What is kept of a row holds its elements: without this every row one has passed would stay in memory.
-  for (const place of drawn.keys()) if (place < first || place >= first + near.length) drawn.delete(place);
-  const after = rows.length - first - near.length;
+  const widths = useMemo(() => columns.map((column) => widthOf(column, layout, figures.get(column)!)), [columns, layout, figures]);
+  const total = 2 * CONTROL_WIDTH + (nameWidth ?? NAME_WIDTH) + widths.reduce((sum, width) => sum + width, 0);
+  const others = widths.map((width) => `${width}px`).join(" ");
+  const name = nameWidth === undefined ? `minmax(${NAME_WIDTH}px, 1fr)` : `${nameWidth}px`;
+  const template = `${CONTROL_WIDTH}px ${CONTROL_WIDTH}px ${name} ${others}${nameWidth === undefined ? "" : " minmax(0, 1fr)"}`;
+  const isDark = dark.value;
+
+  useLayoutEffect(() => {
+    const { current } = box;
+    const made = (pool.current = rowPool(body.current!));
+    let height = current!.clientHeight;
+    const observer = new ResizeObserver(() => {
+      height = current!.clientHeight;
+      made.look(current!.scrollTop, height);
+    });
+    observer.observe(current!);
+    const scrolled = () => made.look(current!.scrollTop, height);
+    current!.addEventListener("scroll", scrolled, { passive: true });
+    made.look(0, height);
+    const setCoarse = () => (isCoarse.value = coarse.matches);
+    coarse.addEventListener("change", setCoarse);
+    const stop = effect(() => {
+      if (now.value) made.tick();
+    });
+    return () => {
+      stop();
+      observer.disconnect();
+      current!.removeEventListener("scroll", scrolled);
+      coarse.removeEventListener("change", setCoarse);
+      made.close();
+    };
+  }, []);
+  useLayoutEffect(() => {
+    box.current!.scrollTop = 0;
+    pool.current!.look(0, box.current!.clientHeight);
+  }, [props.listing]);
+  useLayoutEffect(() => {
+    const scene: Scene = { ...props, figures, widths, template, rowHeight };
+    pool.current!.draw(scene);
+  }, [props, figures, widths, template, rowHeight, isDark]);
+  useEffect(() => effect(() => pool.current!.mark(cursor.value, hovered.value)), []);
+  useEffect(() => scrollToCursor(box.current!, rows, cursor.value, rowHeight), [cursor.value]);
+
   return (
-    <div class="scroll" ref={box} onScroll={measure} data-rows={rows.length}>
-      <table class="rows runs" style={{ minWidth: `${total}px` }} aria-rowcount={rows.length + 1}>
-        <colgroup>
-          <col style={{ width: "26px" }} />
-          <col style={{ width: "26px" }} />
-          <col style={nameWidth === undefined ? {} : { width: `${nameWidth}px` }} />
-          {widths.map((width, place) => <col key={columns[place]} style={{ width: `${width}px` }} />)}
-          {nameWidth !== undefined && <col />}
-        </colgroup>
-        <thead>
-          <tr>
-            <th class="check"><CheckAll {...props} /></th>
-            <th class="eye"><span class="hidden-text">Shown</span></th>
+    <div class="scroll" ref={box} data-rows={rows.length}>
+      <table class="rows runs" role="table" style={{ minWidth: `${total}px` }} aria-rowcount={rows.length + 1}>
+        <thead role="rowgroup">
+          <tr role="row" aria-rowindex={1} style={{ gridTemplateColumns: template }}>
+            <th role="columnheader" class="check"><CheckAll {...props} /></th>
+            <th role="columnheader" class="eye"><span class="hidden-text">Shown</span></th>
             <Head {...props} column="name" figure={false} />
             {columns.map((column) => <Head key={column} {...props} column={column} figure={figures.get(column)!} />)}
-            {nameWidth !== undefined && <th class="rest" />}
+            {nameWidth !== undefined && <th role="columnheader" class="rest" />}
           </tr>
         </thead>
-        <tbody>
-          {first > 0 && <tr class="gap" aria-hidden="true" style={{ height: `${first * height}px` }} />}
-          {near.map((row, place) => draw(row, first + place))}
-          {after > 0 && <tr class="gap" aria-hidden="true" style={{ height: `${after * height}px` }} />}
-        </tbody>
+        <tbody role="rowgroup" ref={body} />
       </table>
       {props.children}
     </div>
@@ -134,7 +132,7 @@ function scrollToCursor(box: HTMLElement, rows: readonly Row[], runId: string | 
 }
 
 function CheckAll({ runs, selected, onSelect }: TableProps) {
-  const chosen = runs.filter((run) => selected.has(run.runId)).length;
+  const chosen = selected.size ? runs.filter((run) => selected.has(run.runId)).length : 0;
   const some = chosen > 0 && chosen < runs.length;
   return (
     <input
@@ -164,7 +162,7 @@ function Head({ column, figure, sort, layout, onSort, onWidth }: TableProps & { 
     onWidth(column, bounded((layout.widths[column] ?? width()) + step));
   };
   return (
-    <th ref={head} class={figure ? "figure" : ""} aria-sort={here ? (sort.descending ? "descending" : "ascending") : undefined}>
+    <th ref={head} role="columnheader" class={figure ? "figure" : ""} aria-sort={here ? (sort.descending ? "descending" : "ascending") : undefined}>
       <button onClick={() => onSort(column)} onKeyDown={onKey} title={`Sort by ${column}. Shift and an arrow key make the column wider or narrower.`}>
         <span class="label"><bdi>{words}</bdi></span>
         {here && <span aria-hidden="true">{sort.descending ? "▾" : "▴"}</span>}

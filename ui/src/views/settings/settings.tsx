@@ -3,6 +3,7 @@ import { may, me, meet } from "../../me";
 import { Header } from "../../parts/header";
 import { useLoaded } from "../../parts/loaded";
 import { Failure } from "../../parts/notice";
+import { Tabs } from "../../parts/tabs";
 import { findProject, type Place } from "../../project";
 import { link, route, setQuery } from "../../router";
 import { Account } from "./account";
@@ -58,11 +59,10 @@ export function Settings() {
       <Header />
       <main class="settings">
         <h1>Settings</h1>
-        <nav class="tabs" aria-label="Settings">
-          {TABS.map(([each, words]) => (
-            <button key={each} aria-current={each === name ? "page" : undefined} onClick={() => setQuery({ tab: each === "account" ? null : each, actor: null }, true)}>{words}</button>
-          ))}
-        </nav>
+        <Tabs
+          label="Settings" tabs={TABS.map(([each, words]) => [each, words])} now={name}
+          onTab={(each) => setQuery({ tab: each === "account" ? null : each, actor: null }, true)}
+        />
         {!who ? <p class="muted">Loading …</p>
           : forOwners && !may("admin") ? <OwnersOnly what={name} />
           : name === "account" ? <Account />
