@@ -12,7 +12,6 @@ Every acknowledgement comes after a commit that waits for the disk.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import sys
@@ -27,6 +26,7 @@ import psutil
 from report import Column, Figures, medians, table, write_json
 from rundial_server import Server
 from server_place import Place, available, cpu, percentile, place, serving, settle, stored, synced_write_ms
+from server_requests import AROUND, options
 
 from rundial import wire
 
@@ -53,8 +53,7 @@ COLUMNS = (
     Column("disk_bytes", "on disk", ratio=False),
     Column("log_bytes", "log written", ratio=False),
     Column("compacted_seconds", "idle after s", ratio=False),
-    Column("others", "others' cores", ratio=False),
-    Column("load", "load", ratio=False),
+    *AROUND,
 )
 
 
@@ -150,13 +149,10 @@ def _seconds(pid: int | None) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the points")
+    parser = options(__doc__, "a tenth of the points")
     parser.add_argument("--points", type=int, help="points of a row, about (4,000,000; with --quick 400,000)")
     parser.add_argument("--rounds", type=int, default=1, help="how often each row is measured; tables show medians")
-    parser.add_argument("--engines", default="sqlite,postgres", help="comma list")
     parser.add_argument("--clients", default=",".join(map(str, CLIENTS)), help="comma list of how many")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write every round's figures there")
     arguments = parser.parse_args()
     points = arguments.points or (400_000 if arguments.quick else 4_000_000)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as text:

@@ -13,7 +13,6 @@ subscribers are one process, which shares the machine with the rest.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import re
 import selectors
@@ -23,7 +22,6 @@ import threading
 import time
 from collections import defaultdict
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -32,6 +30,7 @@ import psutil
 from report import Column, table, write_json
 from rundial_server import Server
 from server_place import Place, available, cpu, percentile, place, serving
+from server_requests import AROUND, options
 
 from rundial import wire
 from rundial.events import Metrics, RunStart
@@ -61,8 +60,7 @@ COSTS = (
     Column("database_cores", "database", ratio=False),
     Column("quiet_cores", "servers before the writers came", ratio=False),
     Column("delivery_us", "CPU us/delivery", ratio=False),
-    Column("others", "others' cores", ratio=False),
-    Column("load", "load", ratio=False),
+    *AROUND,
 )
 
 
@@ -239,12 +237,10 @@ def measure(subscribers: int, runs: int, seconds: float) -> tuple[dict[str, dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="five seconds")
+    parser = options(__doc__, "five seconds", engines=False)
     parser.add_argument("--subscribers", type=int, default=200, help="streams that are open (200)")
     parser.add_argument("--runs", type=int, default=4, help="writers (4)")
     parser.add_argument("--seconds", type=float, help="how long they write (30; with --quick 5)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     arguments = parser.parse_args()
     if not available("postgres"):
         sys.exit(0)

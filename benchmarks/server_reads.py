@@ -12,20 +12,19 @@ may have the files.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import load
 import psutil
 from report import Column, Figures, table, write_json
 from rundial_server import Server
-from server_place import Place, available, cpu, percentile, place, serving, settle, stored
+from server_place import Place, available, place, serving, settle, stored
+from server_requests import AROUND, REQUESTS, WAITS, options, timed
 
 SENDERS = 4
 BODY_POINTS = 20_000
@@ -37,15 +36,11 @@ PAGE = 10_000
 COLUMNS_TYPE = "application/vnd.rundial.columns"
 
 COLUMNS = (
-    Column("requests", "requests", ratio=False),
+    REQUESTS,
     Column("points", "M points read by one", 1e-6, ratio=False),
-    Column("p50_ms", "ms: p50", ratio=False),
-    Column("p99_ms", "p99", ratio=False),
-    Column("cpu_ms", "CPU ms: server", ratio=False),
-    Column("database_ms", "database", ratio=False),
-    Column("reply_mb", "reply MB", ratio=False),
-    Column("others", "others' cores", ratio=False),
-    Column("load", "load", ratio=False),
+    *WAITS,
+    Column("reply_bytes", "reply MB", 1e-6, ratio=False),
+    *AROUND,
 )
 STORED = (
     Column("points", "M points", 1e-6, ratio=False),
@@ -107,25 +102,7 @@ class Reader:
 
     def time(self, name: str, points: int, asks: list[Callable[[], bytes]]) -> None:
         """Call one after the other; ``points`` is what one of them reads."""
-        waits: list[float] = []
-        size = 0
-        busy, used, start = psutil.getloadavg()[0], cpu(self.at, [self.running]), time.perf_counter()
-        for ask in asks:
-            begin = time.perf_counter()
-            size += len(ask())
-            waits.append((time.perf_counter() - begin) * 1e3)
-        seconds, spent = time.perf_counter() - start, cpu(self.at, [self.running]) - used
-        self.found[name] = {
-            "requests": len(asks),
-            "points": points,
-            "p50_ms": percentile(waits, 0.5),
-            "p99_ms": percentile(waits, 0.99),
-            "cpu_ms": spent.server / len(asks) * 1e3,
-            "database_ms": spent.database / len(asks) * 1e3,
-            "reply_mb": size / len(asks) / 1e6,
-            "others": spent.others / seconds,
-            "load": busy,
-        }
+        self.found[name] = {**timed(self.at, self.running, asks), "points": points}
 
     def buckets(self, ids: list[str], keys: list[str]) -> Callable[[], bytes]:
         """A chart: 1,000 buckets of each series."""
@@ -185,11 +162,8 @@ def measure(engine: str, runs: int, part: int) -> tuple[dict[str, float], dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the points")
+    parser = options(__doc__, "a tenth of the points")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"runs beside the long one ({RUNS})")
-    parser.add_argument("--engines", default="sqlite,postgres", help="comma list")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     arguments = parser.parse_args()
     kept: dict[str, Figures] = {}
     found: dict[str, dict[str, Figures]] = {}

@@ -10,20 +10,19 @@ the other over one connection: the first page again and again, and all pages of 
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import load
-import psutil
 from report import Column, Figures, table, write_json
 from rundial_server import Server
-from server_place import Place, available, cpu, percentile, place, serving, settle, stored
+from server_place import Place, available, cpu, place, serving, settle, stored
+from server_requests import AROUND, REQUESTS, WAITS, options, timed
 
 from rundial import wire
 from rundial.events import Event, Metrics, RunEnd, RunStart
@@ -31,20 +30,19 @@ from rundial.events import Event, Metrics, RunEnd, RunStart
 RUNS = 10_000
 PAGE = 100
 CLIENTS = 4
-ORDERS = ("startedAtMs", "updatedAtMs", "runName", "runId")
+ORDERS = (
+    *("startedAtMs", "updatedAtMs", "runName", "runId", "status", "duration"),
+    *("config.option_3", "summary.train/metric_3"),
+)
 STATUSES = ("completed", "completed", "completed", "failed", "crashed")
 LIST = "/api/v1/workspaces/default-workspace/projects/benchmark/runs/query"
 
 COLUMNS = (
-    Column("requests", "requests", ratio=False),
+    REQUESTS,
     Column("runs", "runs in a reply", ratio=False),
-    Column("p50_ms", "ms: p50", ratio=False),
-    Column("p99_ms", "p99", ratio=False),
-    Column("cpu_ms", "CPU ms: server", ratio=False),
-    Column("database_ms", "database", ratio=False),
-    Column("reply_kb", "reply kB", ratio=False),
-    Column("others", "others' cores", ratio=False),
-    Column("load", "load", ratio=False),
+    *WAITS,
+    Column("reply_bytes", "reply kB", 1e-3, ratio=False),
+    *AROUND,
 )
 MADE = (
     Column("runs_per_second", "runs/s", ratio=False),
@@ -97,35 +95,28 @@ def fill(at: Place, running: Server, runs: int) -> dict[str, float]:
     }
 
 
-def ask(at: Place, running: Server, connection: load.Connection, times: int, **query: Any) -> dict[str, float]:
+def ask(at: Place, running: Server, connection: load.Connection, times: int, **query: Any) -> Figures:
     """The same page so many times; with ``times`` 0 all pages, one behind the other."""
-    waits: list[float] = []
-    size = runs = 0
+    runs = 0
     cursor: str | None = None
-    busy, used, start = psutil.getloadavg()[0], cpu(at, [running]), time.perf_counter()
-    while True:
+    more = True
+
+    def page() -> bytes:
+        nonlocal runs, cursor, more
         path = f"{LIST}?{urlencode(query | {'limit': PAGE} | ({'cursor': cursor} if cursor else {}))}"
-        begin = time.perf_counter()
         reply = connection.request("GET", path)
-        waits.append((time.perf_counter() - begin) * 1e3)
-        size += len(reply)
         document = json.loads(reply)
         runs += len(document["runs"])
         cursor = None if times else document["page"]["nextCursor"]
-        if len(waits) == times or (not times and cursor is None):
-            break
-    seconds, spent = time.perf_counter() - start, cpu(at, [running]) - used
-    return {
-        "requests": len(waits),
-        "runs": runs / len(waits),
-        "p50_ms": percentile(waits, 0.5),
-        "p99_ms": percentile(waits, 0.99),
-        "cpu_ms": spent.server / len(waits) * 1e3,
-        "database_ms": spent.database / len(waits) * 1e3,
-        "reply_kb": size / len(waits) / 1e3,
-        "others": spent.others / seconds,
-        "load": busy,
-    }
+        more = cursor is not None
+        return reply
+
+    def whole() -> Iterator[Callable[[], bytes]]:
+        while more:
+            yield page
+
+    found = timed(at, running, [page] * times if times else whole())
+    return {**found, "runs": runs / found["requests"]}
 
 
 def measure(engine: str, runs: int, times: int) -> tuple[Figures, dict[str, Figures]]:
@@ -143,6 +134,7 @@ def measure(engine: str, runs: int, times: int) -> tuple[Figures, dict[str, Figu
         found["first page by startedAtMs, oldest first"] = page(times, orderBy="startedAtMs", order="asc")
         found["every page by startedAtMs"] = page(0, orderBy="startedAtMs")
         found["every page by runName"] = page(0, orderBy="runName")
+        found["every page by duration"] = page(0, orderBy="duration")
         found["name contains '99'"] = page(times, search="99")
         found["name contains what none has"] = page(times, search="nowhere")
         found["failed or crashed"] = page(times, statuses="failed,crashed")
@@ -152,11 +144,8 @@ def measure(engine: str, runs: int, times: int) -> tuple[Figures, dict[str, Figu
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a tenth of the runs, fewer requests")
+    parser = options(__doc__, "a tenth of the runs, fewer requests")
     parser.add_argument("--runs", type=int, help="runs of the project (10,000; with --quick 1,000)")
-    parser.add_argument("--engines", default="sqlite,postgres", help="comma list")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     arguments = parser.parse_args()
     runs = arguments.runs or (RUNS // 10 if arguments.quick else RUNS)
     made: dict[str, Figures] = {}

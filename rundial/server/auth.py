@@ -53,6 +53,7 @@ _KINDS = {
     "keyId": "api_key",
     "agentId": "agent",
     "userId": "user",
+    "sweepId": "sweep",
     "ws": "workspace",
     "pj": "project",
 }

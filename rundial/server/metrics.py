@@ -111,6 +111,8 @@ class Metrics:
         show("runs_running", "gauge", "Runs that a process writes to.", [({}, gauges.runs_running)])
         show("blobs", "gauge", "Files of artifacts and media.", [({}, gauges.blobs)])
         show("blob_bytes", "gauge", "Bytes of files of artifacts and media.", [({}, gauges.blob_bytes)])
+        damaged = [(own, gauges.damaged_chunks)]
+        show("damaged_chunks", "gauge", "Chunks that were left out because they are not what was written.", damaged)
         show("start_time_seconds", "gauge", "When the process started, Unix time.", [(own, self._started)])
         show("cpu_seconds_total", "counter", "CPU time of the process.", [(own, time.process_time())])
         show("resident_memory_bytes", "gauge", "Memory of the process.", [(own, _resident())])

@@ -62,6 +62,7 @@ def test_a_busy_store_is_whole(tmp_path: Path, database: Database) -> None:
 def store(tmp_path: Path, database: Database) -> Any:
     """A server with a compacted run, its folder, and what checks it."""
     with serving(tmp_path, database(tmp_path)) as server:
+        server.store._compactor.stop()
         fill(server)
         while compact(server.store._engine, "run_a"):
             pass

@@ -19,8 +19,9 @@ from rundial import wire
 from rundial.events import Ledger, Marker, Metrics, RunEnd, RunStart, RunUpdate
 from rundial.server.store import Store
 from rundial.server.store.batch import MAX_BODY_RECORDS
+from rundial.server.store.changes import Change
 from rundial.server.store.engine import Engine
-from rundial.server.store.ingest import Change, Refusal
+from rundial.server.store.refusal import Refusal
 from rundial.server.store.watch import mark_silent
 from tests.server.streams import Stream
 

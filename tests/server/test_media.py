@@ -189,3 +189,44 @@ def test_three_hundred_images_in_a_row(server, run):
     session.close()
 
     assert [it["step"] for it in items(server, run, "?limit=1000")] == list(range(300))
+
+
+# -- of many runs ----------------------------------------------------------------------------------------------------
+
+
+def of_runs(server, *runs, **asked):
+    return server.post("/api/v1/query/media", json={"runIds": list(runs), **asked})
+
+
+def test_one_key_of_many_runs_at_a_step(server, run, send_to):
+    """Each run's newest items up to the step, or its first; all steps there are; runs without the key are left out."""
+    send_to("run_b").start()
+    send_to("run_c").start()
+    for step in (0, 10, 20):
+        log(server, run, PNG + bytes([step]), step=step)
+    for index in range(3):
+        log(server, "run_b", PNG + bytes([100 + index]), step=15, index=index)
+    log(server, "run_c", b"1", key="notes", kind="text")
+
+    keys = of_runs(server, run, "run_b", "run_c").json()["keys"]
+    newest = of_runs(server, run, "run_b", "run_c", key="samples", limit=2).json()
+    earlier = of_runs(server, run, "run_b", key="samples", step=12).json()
+
+    assert [(one["key"], one["mediaType"], one["count"], one["runs"]) for one in keys] == [
+        ("notes", "text", 1, 1),
+        ("samples", "image", 6, 2),
+    ]
+    assert (keys[1]["firstStep"], keys[1]["lastStep"]) == (0, 20)
+    assert newest["steps"] == [0, 10, 15, 20]
+    assert {of: (one["step"], one["count"]) for of, one in newest["runs"].items()} == {run: (20, 1), "run_b": (15, 3)}
+    assert [item["index"] for item in newest["runs"]["run_b"]["items"]] == [0, 1]
+    assert newest["runs"][run]["items"] == items(server, run, "?key=samples")[2:]
+    assert {of: one["step"] for of, one in earlier["runs"].items()} == {run: 10, "run_b": 15}
+
+
+def test_media_of_runs_that_may_not_be_seen(server, run):
+    """One that does not exist makes it 404; nonsense is 400."""
+    assert of_runs(server, run, "run_none").status_code == 404
+    assert of_runs(server, run, "run_none", key="samples").status_code == 404
+    assert of_runs(server).status_code == 400
+    assert of_runs(server, run, step="now").status_code == 400

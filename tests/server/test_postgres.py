@@ -23,9 +23,9 @@ import requests
 from rundial.events import Dial, Marker, Metrics
 from rundial.server.store import Store
 from rundial.server.store.blobs import Blobs
+from rundial.server.store.changes import Change
 from rundial.server.store.compactor import compact
 from rundial.server.store.engine import Db, Engine, StoreError
-from rundial.server.store.ingest import Change
 from rundial.server.store.notices import MESSAGE_BYTES, Notices, _parts
 from rundial.server.store.refusal import Refusal
 from tests.server.conftest import RunningServer, Sender

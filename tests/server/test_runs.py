@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rundial.events import Marker, RunEnd
+from rundial.events import Marker, RunEnd, RunUpdate
 from rundial.server.store import Store
 from rundial.server.store.accounts import Principal
+from rundial.server.store.compactor import compact
+from rundial.server.store.engine import Db, Rows
 from rundial.server.store.refusal import Refusal
+from rundial.server.store.run_orders import ORDERS
 from tests.server.streams import Stream
 
 
@@ -46,22 +51,111 @@ def ask(store: Store, principal: Principal, **fields: Any) -> tuple[list[str], s
     return [run["runName"] for run in page[0]], page[1]
 
 
-@pytest.mark.parametrize("order_by", ["runId", "startedAtMs", "updatedAtMs", "runName"])
-@pytest.mark.parametrize("order", ["asc", "desc"])
-def test_pages_add_up_to_the_whole(store: Store, owner: Principal, order_by: str, order: str) -> None:
-    """Page after page gives every run once, in order, even when the sort values are equal."""
-    add(store, *"cabfdeg")
-    whole, cursor = ask(store, owner, order=order, order_by=order_by)
-    assert cursor is None and sorted(whole) == list("abcdefg")
-    seen: list[str] = []
-    while True:
-        names, cursor = ask(store, owner, order=order, order_by=order_by, limit=2, cursor=cursor)
-        seen += names
-        if cursor is None:
-            break
-    assert seen == whole
-    if order_by == "runName":
-        assert whole == sorted(whole, reverse=order == "desc")
+def test_pages_add_up_to_the_whole(store: Store, owner: Principal) -> None:
+    """Page after page gives every run once, in every order, even when the sort values are equal or there are none."""
+    store._compactor.stop()
+    for number, stream in enumerate(add(store, *"cabfdeg")):
+        stream.send(RunUpdate(1, config=[{"lr": number % 2}, {"net": {"depth": "deep"}}, {"lr": "auto"}][number % 3]))
+        stream.log(0, loss=number % 2)
+        compact(store._engine, stream.run_id)
+    entries = ("config.lr", "config.net.depth", "summary.loss", "summary.none")
+    for order_by, order in product((*ORDERS, *entries), ("asc", "desc")):
+        whole, cursor = ask(store, owner, order=order, order_by=order_by)
+        assert cursor is None and sorted(whole) == list("abcdefg")
+        seen: list[str] = []
+        while True:
+            names, cursor = ask(store, owner, order=order, order_by=order_by, limit=2, cursor=cursor)
+            seen += names
+            if cursor is None:
+                break
+        assert seen == whole, order_by
+        if order_by == "runName":
+            assert whole == sorted(whole, reverse=order == "desc")
+
+
+def test_orders_by_entries(store: Store, owner: Principal) -> None:
+    """Numbers, then texts, each up or down, and in the end who has nothing; what a run set is above what it logged."""
+    store._compactor.stop()
+    values: list[Any] = [3, "auto", None, 0.5, True, "Adam", -1e300, [1], 1e300, {"x": 1}]
+    for number, (stream, value) in enumerate(zip(add(store, *"abcdefghij"), values)):
+        stream.send(RunUpdate(1, config={} if value is None else {"opt": {"lr.base": value}}))
+        stream.log(0, loss=float(number))
+        stream.send(RunUpdate(1, primary={"name": "loss", "mode": "min"}))
+        stream.log(1, loss=-float(number))
+        compact(store._engine, stream.run_id)
+        stream.send(RunUpdate(1, summary={"loss": 100}) if number == 4 else RunEnd(10**15, "completed"))
+    assert "".join(ask(store, owner, order_by="config.opt.lr.base")[0]) == "gdeaifbchj"
+    assert "".join(ask(store, owner, order_by="config.opt.lr.base", order="desc")[0]) == "iaedgbfjhc"
+    assert "".join(ask(store, owner, order_by="summary.loss")[0]) == "jihgfdcbae"
+    assert "".join(ask(store, owner, order_by="summary.best_metric_value")[0]) == "jihgfedcba"
+    assert ask(store, owner, order_by="status")[0][-1] == "e" == ask(store, owner, order_by="duration")[0][-1]
+
+
+class Counted:
+    """A connection that counts what it is asked."""
+
+    def __init__(self, db: Db) -> None:
+        self.db = db
+        self.asked: list[tuple[str, Sequence[Any]]] = []
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Rows:
+        self.asked.append((sql, values))
+        return self.db.execute(sql, values)
+
+
+@pytest.fixture
+def asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Sequence[Any]]]:
+    """The statements that readers ask from now on, with their values."""
+    found: list[tuple[str, Sequence[Any]]] = []
+    read = store._engine.read
+
+    @contextmanager
+    def counted() -> Iterator[Any]:
+        with read() as db:
+            counting = Counted(db)
+            counting.asked = found
+            yield counting
+
+    monkeypatch.setattr(store._engine, "read", counted)
+    return found
+
+
+def test_a_page_asks_as_often_as_a_row(store: Store, owner: Principal, asked: list[Any]) -> None:
+    """A handful of statements in every order, however many runs there are and whatever waits to be compacted."""
+    store._compactor.stop()
+    streams = add(store, *map(str, range(20)))
+    for number, stream in enumerate(streams):
+        stream.log(0, loss=float(number), other=1.0)
+        if number % 2:
+            compact(store._engine, stream.run_id)
+            stream.log(1, loss=float(number))
+    for order_by in (*ORDERS, "config.lr", "summary.loss", "summary.best_metric_value"):
+        counts = []
+        for limit in (1, 20):
+            asked.clear()
+            names, _ = ask(store, owner, order_by=order_by, limit=limit)
+            counts.append(len(asked))
+            assert len(names) == limit
+        assert counts[0] == counts[1] <= 10, asked
+    asked.clear()
+    found = store.runs.markers_of(owner, [stream.run_id for stream in streams], 10)
+    assert found is not None and len(found) == 20 and len(asked) <= 3
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("order_by", ["startedAtMs", "runName"])
+def test_a_page_of_a_long_list_is_found_by_an_index(
+    store: Store, owner: Principal, asked: list[Any], order_by: str
+) -> None:
+    """Its first run too: the database neither sorts the others nor begins at the first page again."""
+    add(store, *"abcdef")
+    _, cursor = ask(store, owner, order_by=order_by, limit=2)
+    asked.clear()
+    ask(store, owner, order_by=order_by, limit=2, cursor=cursor)
+    sql, values = next((sql, values) for sql, values in asked if " LIMIT " in sql and "FROM runs" in sql)
+    with store._engine.read() as db:
+        (plan,) = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()]
+    assert plan.startswith("SEARCH r USING") and "(project_id=? AND (" in plan
 
 
 def test_search_takes_signs_as_they_are(store: Store, owner: Principal) -> None:
@@ -93,7 +187,12 @@ def test_a_made_up_cursor_is_refused(store: Store, owner: Principal, cursor: str
 
 def test_an_unknown_order_is_refused(store: Store, owner: Principal) -> None:
     """Names of columns are chosen from a list, never put together."""
-    for fields in ({"order_by": 'name" desc; --'}, {"order": "sideways"}):
+    for fields in (
+        {"order_by": 'name" desc; --'},
+        {"order": "sideways"},
+        {"order_by": "config."},
+        {"order_by": "summary"},
+    ):
         with pytest.raises(Refusal):
             ask(store, owner, **fields)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, nullcontext
@@ -117,6 +119,26 @@ def test_bytes_go_straight_to_the_bucket_and_back(server, run, bucket):
     assert answer.headers["content-disposition"].startswith("attachment; ")
     assert "filename*=UTF-8''gr%C3%B6%C3%9Fe.bin" in answer.headers["content-disposition"]
     assert urlsplit(answer.url).netloc == urlsplit(bucket.url).netloc
+    assert not bucket.denied
+
+
+def test_files_are_shown_in_place_and_saved_together(server, run, bucket):
+    """One is got from the bucket, with a type only if it is harmless; the archive of all comes through the server."""
+    files = {"a.png": secrets.token_bytes(3000), "page.html": b"<script>"}
+    artifact = upload(server, run, files)["artifact"]
+    base = f"/api/v1/artifacts/{artifact['artifactId']}"
+
+    shown, saved = (server.get(base + "/content", params={"path": path}) for path in files)
+    archive = server.get(base + "/archive")
+
+    assert {urlsplit(one.url).netloc for one in (shown, saved)} == {urlsplit(bucket.url).netloc}
+    assert (shown.content, shown.headers["content-type"]) == (files["a.png"], "image/png")
+    assert saved.headers["content-type"] == "application/octet-stream"
+    assert saved.headers["content-disposition"].startswith("attachment; ")
+    with tarfile.open(fileobj=io.BytesIO(archive.content)) as tar:
+        assert {one.name: tar.extractfile(one).read() for one in tar} == {
+            f"weights-v1/{path}": content for path, content in files.items()
+        }
     assert not bucket.denied
 
 

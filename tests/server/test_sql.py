@@ -35,7 +35,7 @@ KEYS_WITHOUT_OWNER = {
 """Tables that may have a primary key or a unique index which does not begin with their owner, and why."""
 
 WITHOUT_RUN = {
-    "SELECT run_id FROM streams WHERE stream = ?": "all that clients say of a stream is its id; the answer is kept",
+    "SELECT s.run_id, r.project_id FROM streams s": "all that clients say of a stream is its id; the answer is kept",
     "SELECT r.run_id, r.workspace_id, r.project_id FROM streams s": "the same, for a run that waits for commands",
     "SELECT 1 FROM inbox LIMIT 1": "housekeeping: is there anything at all",
     "SELECT count(*), sum(points), min(received_ms) FROM inbox": "the server's own metrics",

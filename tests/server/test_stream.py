@@ -81,6 +81,21 @@ def test_markers_arrive(server, send_to):
     assert data["marker"] == server.get("/api/v1/runs/run_a/markers").json()["markers"][0]
 
 
+def test_a_resume_arrives_as_a_marker(server, send_to):
+    """Whoever watches learns of the second attempt when it begins, as the markers' own route tells it."""
+    first = send_to("run_a")
+    first.start()
+    first.log(41, loss=1.0)
+    with watching(server, "projectId=" + server.get("/api/v1/runs/run_a").json()["projectId"]) as events:
+        next(events)
+        send_to("run_a").start(resume="allow")
+
+        _, _, data = until(events, "marker")
+
+    assert data["marker"]["kind"] == "resume"
+    assert [data["marker"]] == server.get("/api/v1/runs/run_a/markers").json()["markers"]
+
+
 def test_only_what_is_watched_arrives(server, send_to):
     """Another run's points stay away."""
     watched, other = send_to("run_a"), send_to("run_b")

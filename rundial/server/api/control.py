@@ -17,8 +17,9 @@ from rundial.server.api.errors import ApiError, not_found
 from rundial.server.api.request import encode_json, integer, principal_of, read_json, store_of
 from rundial.server.api.runs import answer
 from rundial.server.store import Store
-from rundial.server.store.commands import DEADLINE_MILLISECONDS, MAX_NAME, MAX_REASON, Asked
-from rundial.server.store.ingest import Change
+from rundial.server.store.changes import Change
+from rundial.server.store.commands import DEADLINE_MILLISECONDS, MAX_REASON, Asked
+from rundial.server.store.dials import MAX_NAME
 
 MAX_WAITING = 10_000
 MAX_PAGE = 1000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from rundial.server.api.artifacts import WRITERS, read_lenient, require
 from rundial.server.api.blobs import FILE_POLICY, blob
 from rundial.server.api.errors import not_found
-from rundial.server.api.request import integer, principal_of, store_of
+from rundial.server.api.request import integer, principal_of, read_json, store_of
 from rundial.server.api.runs import MAX_PAGE, answer
 from rundial.server.store.media import ArtifactItem
 from rundial.server.store.s3 import Bucket
@@ -70,6 +70,30 @@ async def of_run(request: Request) -> Response:
     asked = request.query_params
     limit, key, cursor = integer(request, "limit", 100, MAX_PAGE), asked.get("key"), asked.get("cursor")
     return await answer(lambda: media.of_run(principal, run_id, key=key, limit=limit, cursor=cursor))
+
+
+class MediaQuery(Struct, rename="camel", forbid_unknown_fields=True):
+    """Body of ``POST /api/v1/query/media``; ``limit`` is for each run."""
+
+    run_ids: Annotated[list[str], Meta(min_length=1, max_length=200)]
+    key: str | None = None
+    step: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=100)] = 8
+
+
+async def of_runs(request: Request) -> Response:
+    """``POST /api/v1/query/media``: the keys of many runs, or what each of them has of one key at a step."""
+    media, principal = store_of(request).media, principal_of(request)
+    asked = await read_json(request, MediaQuery)
+    runs = list(dict.fromkeys(asked.run_ids))
+
+    def find() -> dict[str, Any] | None:
+        if asked.key is not None:
+            return media.at_step(principal, runs, asked.key, asked.step, asked.limit)
+        keys = media.keys_of(principal, runs)
+        return None if keys is None else {"keys": keys}
+
+    return await answer(find)
 
 
 async def content(request: Request) -> Response:

@@ -92,7 +92,7 @@ async def query(request: Request) -> Response:
     options: dict[str, Any] = {
         "limit": integer(request, "limit", 25, MAX_PAGE),
         "order": choice(request, "order", ("asc", "desc"), "desc"),
-        "order_by": choice(request, "orderBy", ("runId", "startedAtMs", "updatedAtMs", "runName"), "startedAtMs"),
+        "order_by": asked.get("orderBy", "startedAtMs"),
         "cursor": asked.get("cursor"),
         "search": asked.get("search") or None,
         "statuses": _asked_statuses(asked.get("statuses", "")),

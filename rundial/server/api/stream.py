@@ -28,7 +28,7 @@ from rundial.server.api.errors import ApiError, not_found
 from rundial.server.api.request import principal_of, store_of
 from rundial.server.store import Store
 from rundial.server.store.accounts import Principal
-from rundial.server.store.ingest import Change
+from rundial.server.store.changes import Change
 
 HISTORY_EVENTS = 1000
 HISTORY_BYTES = 16 * 1024 * 1024

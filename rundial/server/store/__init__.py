@@ -13,25 +13,27 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from rundial.server.store.accounts import Accounts, Principal, furnish, make_folder, now_ms
+from rundial.server.store.accounts import Accounts, Principal, now_ms
 from rundial.server.store.agents import Agents
 from rundial.server.store.alerts import Alerts
 from rundial.server.store.artifacts import Artifacts
 from rundial.server.store.audit import Audit
 from rundial.server.store.blobs import Blobs
+from rundial.server.store.changes import Change
 from rundial.server.store.commands import Commands
 from rundial.server.store.compactor import Compactor
 from rundial.server.store.deleted import Deleted
 from rundial.server.store.engine import Engine, StoreError
 from rundial.server.store.eval_runs import Evals
 from rundial.server.store.export import Exports
-from rundial.server.store.ingest import Change, Ingest
+from rundial.server.store.ingest import Ingest
 from rundial.server.store.json_evals import JsonEvals
 from rundial.server.store.json_wire import JsonWire
 from rundial.server.store.keys import Keys
 from rundial.server.store.logs import Logs
 from rundial.server.store.media import Media
 from rundial.server.store.notices import Notices
+from rundial.server.store.owner import furnish, make_folder
 from rundial.server.store.purge import Purge, claim_place
 from rundial.server.store.refusal import Refusal
 from rundial.server.store.run_edits import RunEdits
@@ -41,10 +43,11 @@ from rundial.server.store.schema import migrate
 from rundial.server.store.series import Series
 from rundial.server.store.signing import Signer, signing_secret
 from rundial.server.store.spans import Spans
+from rundial.server.store.sweeps import Sweeps
 from rundial.server.store.uploads import Uploads
 from rundial.server.store.users import Users
 from rundial.server.store.vitals import Vitals
-from rundial.server.store.watch import mark_silent
+from rundial.server.store.watch import mark_silent, silent_streams
 from rundial.server.store.workspaces import Workspaces
 from rundial.wire import Chunk
 
@@ -102,6 +105,7 @@ class Store:
         self.logs = Logs(self._engine)
         self.spans = Spans(self._engine)
         self.run_edits = RunEdits(self._engine, self._publish)
+        self.sweeps = Sweeps(self._engine, self._publish)
         self.commands = Commands(self._engine, self._dials_changed)
         self._ingest = Ingest(self._engine, self._publish)
         self.evals = Evals(self._engine)
@@ -189,7 +193,10 @@ class Store:
     def _watch(self) -> None:
         if now_ms() - self._watched_ms >= _WATCH_MILLISECONDS:
             self._watched_ms = now_ms()
-            self._engine.write(lambda db: mark_silent(db, self._since_ms), self._publish).result()
+            with self._engine.read() as db:
+                silent = silent_streams(db, self._since_ms)
+            if silent:  # to mark one holds everything, so nobody does it for nothing
+                self._engine.write(lambda db: mark_silent(db, self._since_ms), self._publish).result()
             if self.blobs.origin is None:
                 self._clean()
             elif not self._cleaner.is_alive():  # S3 may be slow, and the runs are not to wait for it

@@ -8,7 +8,7 @@ import msgspec
 
 from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
-from rundial.server.store.cursors import cursor_of, position_of
+from rundial.server.store.cursors import behind, cut_page, position_of
 from rundial.server.store.engine import Engine
 from rundial.server.store.run_edits import PRESENT
 
@@ -33,11 +33,7 @@ class Alerts:
             project_id = find_project(db, principal, project)
             if project_id is None:
                 return None
-            where, values = "", []
-            if after is not None:
-                ms, run_id, place = after
-                where = " AND (m.time_ms < ? OR (m.time_ms = ? AND (m.run_id < ? OR (m.run_id = ? AND m.place < ?))))"
-                values = [ms, ms, run_id, run_id, place]
+            where, values = behind("m.time_ms, m.run_id, m.place", after)
             rows = db.execute(
                 "SELECT m.run_id, m.place, r.name, m.time_ms, m.name, m.step, m.attrs"
                 " FROM runs r JOIN markers m ON m.run_id = r.run_id"
@@ -45,11 +41,7 @@ class Alerts:
                 " ORDER BY m.time_ms DESC, m.run_id DESC, m.place DESC LIMIT ?",
                 (project_id, *values, limit + 1),
             ).fetchall()
-        found = [_document(row) for row in rows[:limit]]
-        if len(rows) <= limit:
-            return found, None
-        run_id, place, _, ms, *_ = rows[limit - 1]
-        return found, cursor_of(ms, run_id, place)
+        return cut_page(rows, limit, _document, lambda row: (row[3], row[0], row[1]))
 
 
 def _document(row: tuple[Any, ...]) -> Json:

@@ -20,6 +20,7 @@ from rundial.server.store.versions import (
     Json,
     Publish,
     Run,
+    StoredFile,
     Version,
     changed,
     describe,
@@ -31,10 +32,12 @@ from rundial.server.store.versions import (
     remove_version,
     resolve,
     set_aliases,
+    stored_files,
     visible_run,
     visible_version,
 )
 
+STORED_PAGE = 1000
 _CURSOR = re.compile("([0-9]{1,18})-([a-z0-9_]{1,60})")
 
 TABLES = """
@@ -223,6 +226,17 @@ class Artifacts:
                 ).fetchone()
             )
         return dict(zip(("sizeBytes", "sha256", "uri", "workspaceId"), found)) if found else None
+
+    def version(self, principal: Principal, artifact_id: str) -> Version | None:
+        """The row of a version; None when it is not visible."""
+        with self._engine.read() as db:
+            return visible_version(db, principal, artifact_id)
+
+    def stored(self, principal: Principal, artifact_id: str, after: str) -> list[StoredFile]:
+        """The next :data:`STORED_PAGE` files whose content is here, by path; none when the version is not visible."""
+        with self._engine.read() as db:
+            row = visible_version(db, principal, artifact_id)
+            return [] if row is None else stored_files(db, row, STORED_PAGE, after)
 
     def change_aliases(self, principal: Principal, artifact_id: str, add: list[str], remove: list[str]) -> Json | None:
         """Move aliases to a version, or take them from it. Raises :class:`Refusal`; None when it is not visible."""

@@ -1,15 +1,13 @@
 """Checking a store: whether the database is sound, and whether what it says holds together.
 
-Everything is read at snapshots, a run at a time, so a server may go on writing meanwhile. What is packed is unpacked
-and compared with what is noted of it; of files the SHA-256 is taken. Numbers that are stored as they are have no
-checksum: a bit of them that flips on the disk is found only by a file system or a database that keeps some.
+Everything is read at snapshots, a run at a time, so a server may go on writing meanwhile. Chunks are compared with
+their checksums, what is packed is unpacked and compared with what is noted of it; of files the SHA-256 is taken.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +15,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rundial.server.store.columns import unpack_floats, unpack_ints, unpack_labels, unpack_texts
+from rundial.server.store import chunks
+from rundial.server.store.chunks import UNPACKING
+from rundial.server.store.columns import unpack_ints
 from rundial.server.store.engine import Db
 from rundial.server.store.inbox import read_tail
 from rundial.server.store.logs import Lines
@@ -26,8 +26,6 @@ from rundial.server.store.schema import MIGRATIONS
 
 PAGE_RUNS = 200
 READ_BYTES = 1024 * 1024
-_UNPACKING = (ValueError, TypeError, IndexError, EOFError, struct.error, zlib.error, msgspec.MsgspecError)
-"""What damaged bytes raise when they are unpacked."""
 _decode_lines = msgspec.msgpack.Decoder(Lines).decode
 
 
@@ -45,6 +43,8 @@ class Counts(NamedTuple):
     runs: int = 0
     points: int = 0
     chunks: int = 0
+    chunks_unsealed: int = 0
+    """Of them those without checksums, which an earlier version wrote: numbers in them could differ unseen."""
     log_lines: int = 0
     blobs: int = 0
     blob_bytes: int = 0
@@ -143,7 +143,7 @@ def _check_run(db: Db, run_id: str, quick: bool, counts: Counts, problems: list[
     if there != row[0]:
         add(f"{row[0]} points were taken in, {there} are there")
     kinds = {key_id: kind for key_id, _, kind, _, _ in keys}
-    chunks = 0 if quick else _check_chunks(db, run_id, kinds, add)
+    found, unsealed = (0, 0) if quick else _check_chunks(db, run_id, kinds, add)
     lines = 0 if quick else _check_logs(db, run_id, add)
     for stream, following, received, rejected, dropped in db.execute(
         "SELECT stream, next_seq, received, rejected, dropped FROM streams WHERE run_id = ?", (run_id,)
@@ -154,7 +154,8 @@ def _check_run(db: Db, run_id: str, quick: bool, counts: Counts, problems: list[
     return counts._replace(
         runs=counts.runs + 1,
         points=counts.points + there,
-        chunks=counts.chunks + chunks,
+        chunks=counts.chunks + found,
+        chunks_unsealed=counts.chunks_unsealed + unsealed,
         log_lines=counts.log_lines + lines,
     )
 
@@ -165,30 +166,29 @@ def _waiting(db: Db, run_id: str, upto: dict[Any, int], add: Callable[[str], Non
         tail = read_tail(db, run_id)
         columns = (tail.column(name, upto.get(name, 0)) for name in tail.columns)
         return sum(len(column.steps) for column in columns if column is not None)
-    except _UNPACKING as error:
+    except UNPACKING as error:
         add(f"its inbox cannot be read: {error}")
         return 0
 
 
-def _check_chunks(db: Db, run_id: str, kinds: dict[int, str], add: Callable[[str], None]) -> int:
-    count = 0
-    for key_id, place, points, least, most, labels, steps, times, values in db.execute(
-        "SELECT key_id, place, points, min_step, max_step, labels, steps, times, vals FROM chunks WHERE run_id = ?",
+def _check_chunks(db: Db, run_id: str, kinds: dict[int, str], add: Callable[[str], None]) -> tuple[int, int]:
+    """How many there are, and of them without checksums."""
+    count = unsealed = 0
+    for key_id, place, points, least, most, crcs, *columns in db.execute(
+        "SELECT key_id, place, points, min_step, max_step, crcs, labels, steps, times, vals FROM chunks"
+        " WHERE run_id = ?",
         (run_id,),
     ):
         count += 1
-        try:
-            found = unpack_ints(steps, points)
-            unpack_ints(times, points)
-            many = len(unpack_texts(values)) if kinds.get(key_id) == "text" else len(unpack_floats(values, points))
-            labelled = sum(label[0] for label in unpack_labels(labels, points))
-            right = many == labelled == points and (int(found.min()), int(found.max())) == (least, most)
-        except _UNPACKING as error:
-            add(f"chunk {place} of metric {key_id} is damaged: {error}")
+        unsealed += crcs is None
+        wrong = chunks.problem(kinds.get(key_id, "number"), points, crcs, *columns)
+        if wrong is not None:
+            add(f"chunk {place} of metric {key_id} is damaged: {wrong}")
             continue
-        if not right:
+        steps = unpack_ints(columns[1], points)
+        if (int(steps.min()), int(steps.max())) != (least, most):
             add(f"chunk {place} of metric {key_id} is not what is noted of it")
-    return count
+    return count, unsealed
 
 
 def _check_logs(db: Db, run_id: str, add: Callable[[str], None]) -> int:
@@ -198,7 +198,7 @@ def _check_logs(db: Db, run_id: str, add: Callable[[str], None]) -> int:
     ):
         try:
             found = len(_decode_lines(zlib.decompress(data)).messages)
-        except _UNPACKING as error:
+        except UNPACKING as error:
             add(f"its log is damaged from line {place} on: {error}")
             found = lines
         if (place, found) != (expected, lines):

@@ -1,4 +1,4 @@
-"""Dials and the commands that turn them: what a run offers, who asked for what, and what became of it.
+"""Commands that turn dials: who asked for what, and what became of it.
 
 A command is pending until it is handed to the stream that offers its dial, delivered until that stream says what became
 of it. The table is the audit: a row is never deleted, and what was applied stays applied.
@@ -11,19 +11,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from rundial.events import DIAL_KINDS, DIAL_ROLES, OUTCOMES, Ack, Dial, refusal
+from rundial.events import refusal
 from rundial.server.store.accounts import Principal, new_id, now_ms
 from rundial.server.store.admission import clean_text, document
+from rundial.server.store.dials import MAX_NAME, dial_documents, find_dial, is_on, switch
 from rundial.server.store.engine import Db, Engine
 from rundial.server.store.refusal import Refusal, invalid, not_found
 
-MAX_DIALS = 1_000
 MAX_COMMANDS = 100_000
 """Commands of one run."""
-MAX_NAME = 250
 MAX_REASON = 1_000
 MAX_ERROR = 2_000
-MAX_CHOICES = 1_000
 RATE, RATE_MILLISECONDS = 10, 1_000
 """So many commands may a run get in this time."""
 DEADLINE_MILLISECONDS = 600_000
@@ -101,18 +99,12 @@ class Commands:
     def dials(self, run_id: str) -> list[Json]:
         """What the run offers, in the order of the names."""
         with self._engine.read() as db:
-            rows = db.execute(
-                "SELECT name, spec, value, updated_ms FROM dials WHERE run_id = ? ORDER BY name", (run_id,)
-            ).fetchall()
-        return [
-            {"name": name, **msgspec.json.decode(spec), "value": msgspec.json.decode(value), "updatedAtMs": updated_ms}
-            for name, spec, value, updated_ms in rows
-        ]
+            return dial_documents(db, run_id)
 
     def is_on(self, run_id: str) -> bool:
         """Whether the run's project lets its dials be turned."""
         with self._engine.read() as db:
-            return _is_on(db, run_id)
+            return is_on(db, run_id)
 
     def is_on_in(self, project_id: str) -> bool:
         """Whether a project lets dials be turned."""
@@ -123,16 +115,8 @@ class Commands:
     def switch(self, principal: Principal, project_id: str, on: bool) -> None:
         """Let the dials of a project's runs be turned, or not."""
 
-        def job(db: Db) -> None:
-            if on:
-                db.execute("DELETE FROM control_off WHERE project_id = ?", (project_id,))
-            else:
-                db.execute(
-                    "INSERT INTO control_off (project_id, author, since_ms) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                    (project_id, author_of(principal), now_ms()),
-                )
-
-        self._engine.write(job).result()
+        author = author_of(principal)
+        self._engine.write(lambda db: switch(db, project_id, author, on)).result()
 
     def page(self, run_id: str, limit: int, cursor: str | None) -> tuple[list[Json], str | None]:
         """Commands, newest first, and where the page after this one begins. Raises :class:`Refusal`."""
@@ -199,9 +183,9 @@ def _send(db: Db, principal: Principal, run_id: str, asked: Asked) -> Json:
         raise not_found(f"Run {run_id}")
     if row[0] != "running":
         raise Refusal(409, "CONFLICT", f"Run {run_id} is {row[0]}.", "Dials can be turned while a run is running.")
-    if not _is_on(db, run_id):
+    if not is_on(db, run_id):
         raise Refusal(403, "FORBIDDEN", "Control is switched off in this project.", "An admin can switch it on.")
-    dial = _dial(db, run_id, asked.name)
+    dial = find_dial(db, run_id, asked.name)
     role = "owner" if principal.may("admin") else "member"
     if dial.role == "owner" and role != "owner":
         raise Refusal(403, "FORBIDDEN", f"Only an owner may turn {dial.name!r}.", "Ask somebody with the scope admin.")
@@ -209,7 +193,7 @@ def _send(db: Db, principal: Principal, run_id: str, asked: Asked) -> Json:
     if why is not None:
         raise invalid(f"The dial {dial.name!r} does not take this: {why}.", "Its kind and bounds say what it takes.")
     now = now_ms()
-    place = _next_place(db, run_id)
+    place = next_place(db, run_id)
     if place >= RATE and _created(db, run_id, place - RATE) > now - RATE_MILLISECONDS:
         raise Refusal(
             429, "RATE_LIMITED", f"More than {RATE} commands in a second.", "Wait a second and send the last one."
@@ -248,18 +232,8 @@ def _send(db: Db, principal: Principal, run_id: str, asked: Asked) -> Json:
     )
 
 
-def _dial(db: Db, run_id: str, name: str) -> Dial:
-    row = db.execute("SELECT spec, value FROM dials WHERE run_id = ? AND name = ?", (run_id, name)).fetchone()
-    if row is None:
-        rows = db.execute("SELECT name FROM dials WHERE run_id = ? ORDER BY name LIMIT 20", (run_id,)).fetchall()
-        known = ", ".join(row[0] for row in rows)
-        hint = f"There are: {known}." if known else "The run offers none; run.dial(...) in its script does."
-        raise invalid(f"The run has no dial {name[:80]!r}.", hint)
-    spec = msgspec.json.decode(row[0])
-    return Dial(0, name, **spec, value=msgspec.json.decode(row[1]))
-
-
-def _next_place(db: Db, run_id: str) -> int:
+def next_place(db: Db, run_id: str) -> int:
+    """The place of the run's next command. Raises :class:`Refusal` 409: it has had too many."""
     place: int = db.execute("SELECT coalesce(max(place), -1) + 1 FROM commands WHERE run_id = ?", (run_id,)).fetchone()[
         0
     ]
@@ -271,16 +245,6 @@ def _next_place(db: Db, run_id: str) -> int:
 def _created(db: Db, run_id: str, place: int) -> int:
     row = db.execute("SELECT created_ms FROM commands WHERE run_id = ? AND place = ?", (run_id, place)).fetchone()
     return row[0] if row else 0
-
-
-def _is_on(db: Db, run_id: str) -> bool:
-    row = db.execute(
-        "SELECT 1 FROM control_off c JOIN runs r ON r.project_id = c.project_id WHERE r.run_id = ?", (run_id,)
-    ).fetchone()
-    return row is None
-
-
-# -- on the writer, inside ingest -------------------------------------------------------------------------------------
 
 
 def _open_commands(db: Db, run_id: str, stream: str, after: int) -> list[Any]:
@@ -299,7 +263,7 @@ def hand_over(db: Db, run_id: str, stream: str, now: int, after: int | None = No
     Behind place ``after``, also such as it or another stream was handed before; without it, only those that are new.
     """
     rows = _open_commands(db, run_id, stream, -1 if after is None else after)
-    if rows and not _is_on(db, run_id):
+    if rows and not is_on(db, run_id):
         return []  # switched off since they were sent: they wait, and expire
     handed: list[Json] = []
     for command_id, place, name, value, author, reason, deadline_ms, delivered_to, role in rows:
@@ -307,7 +271,7 @@ def hand_over(db: Db, run_id: str, stream: str, now: int, after: int | None = No
         if after is None and streams:
             continue
         if deadline_ms <= now and not streams:
-            _finish(db, run_id, command_id, "expired", now, "its deadline passed before the run was there to hear it")
+            finish(db, run_id, command_id, "expired", now, "its deadline passed before the run was there to hear it")
             continue
         if stream not in streams:
             db.execute(
@@ -340,84 +304,7 @@ def end_all(db: Db, run_id: str, now: int) -> None:
     )
 
 
-def append(db: Db, run_id: str, stream: str, events: list[tuple[int, Dial | Ack]], now: int) -> None:
-    """Take in the events of one batch, with their sequence numbers, inside the writer's transaction.
-
-    Raises ValueError, before anything is written, when one of them is neither.
-    """
-    rows = {event.name: _dial_row(event) for _, event in events if isinstance(event, Dial)}
-    acks = [_checked_ack(event) for _, event in events if isinstance(event, Ack)]
-    if rows:
-        _check_room(db, run_id, rows)
-    db.executemany(
-        # What a process that died had still to say comes late, and must not take its successor's dials away.
-        "INSERT INTO dials (run_id, name, stream, spec, value, told_ns, updated_ms) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (run_id, name) DO UPDATE SET stream = excluded.stream, spec = excluded.spec,"
-        " value = excluded.value, told_ns = excluded.told_ns, updated_ms = excluded.updated_ms"
-        " WHERE excluded.told_ns >= dials.told_ns",
-        [(run_id, name, stream, *row, now) for name, row in rows.items()],
-    )
-    for ack in acks:
-        _take_ack(db, run_id, ack, now)
-
-
-def _dial_row(dial: Dial) -> tuple[str, str, int]:
-    if not dial.name or clean_text(dial.name, MAX_NAME) != dial.name:
-        raise ValueError(f"a dial's name has 1 to {MAX_NAME} printable characters")
-    if dial.kind not in DIAL_KINDS:
-        raise ValueError(f"kind must be one of {', '.join(DIAL_KINDS)}")
-    if len(dial.choices or ()) > MAX_CHOICES:
-        raise ValueError(f"more than {MAX_CHOICES} choices")
-    if dial.role not in (None, *DIAL_ROLES):
-        raise ValueError(f"role must be one of {', '.join(DIAL_ROLES)}")
-    spec = {
-        "kind": dial.kind,
-        "min": dial.min,
-        "max": dial.max,
-        "step": dial.step,
-        "choices": dial.choices,
-        "unit": dial.unit and clean_text(dial.unit, MAX_NAME),
-        "description": dial.description and clean_text(dial.description, MAX_REASON),
-        "role": dial.role or "member",
-    }
-    if not 0 <= dial.time_ns < 2**63:
-        raise ValueError("time does not fit into 64 bits")
-    return document(spec), document(dial.value), dial.time_ns
-
-
-def _check_room(db: Db, run_id: str, rows: dict[str, Any]) -> None:
-    known = {row[0] for row in db.execute("SELECT name FROM dials WHERE run_id = ?", (run_id,))}
-    if len(known | rows.keys()) > MAX_DIALS:
-        raise ValueError(f"more than {MAX_DIALS} dials")
-
-
-def _checked_ack(ack: Ack) -> Ack:
-    if ack.status not in OUTCOMES:
-        raise ValueError(f"status must be one of {', '.join(OUTCOMES)}")
-    if not 0 < len(ack.command_id) <= MAX_NAME:
-        raise ValueError(f"command_id has 1 to {MAX_NAME} characters")
-    if not 0 <= ack.time_ns < 2**63:
-        raise ValueError("time does not fit into 64 bits")
-    document([ack.value, ack.former, ack.ranks])
-    return ack
-
-
-def _take_ack(db: Db, run_id: str, ack: Ack, now: int) -> None:
-    row = db.execute(
-        "SELECT status, finished_ms FROM commands WHERE run_id = ? AND command_id = ?", (run_id, ack.command_id)
-    ).fetchone()
-    if row is None:
-        _insert_answered(db, run_id, ack, now)
-    elif row[1] is None or (ack.status == "applied" and row[0] != "applied"):
-        _finish(db, run_id, ack.command_id, ack.status, now, ack.error, ack.former, ack.ranks)
-    if ack.status == "applied":
-        db.execute(
-            "UPDATE dials SET value = ?, updated_ms = ? WHERE run_id = ? AND name = ? AND told_ns <= ?",
-            (document(ack.value), now, run_id, ack.name, ack.time_ns),
-        )
-
-
-def _finish(
+def finish(
     db: Db,
     run_id: str,
     command_id: str,
@@ -427,6 +314,7 @@ def _finish(
     former: Any = None,
     ranks: dict[str, str] | None = None,
 ) -> None:
+    """Write down what became of a command."""
     db.execute(
         "UPDATE commands SET status = ?, finished_ms = ?, error = ?, former = ?, ranks = ?"
         " WHERE run_id = ? AND command_id = ?",
@@ -438,35 +326,6 @@ def _finish(
             None if ranks is None else document(ranks),
             run_id,
             command_id,
-        ),
-    )
-
-
-def _insert_answered(db: Db, run_id: str, ack: Ack, now: int) -> None:
-    """A command that did not come by way of the server, such as through a queue directory."""
-    try:
-        place = _next_place(db, run_id)
-    except Refusal:
-        return
-    sent_ms = ack.time_ns // 1_000_000
-    db.execute(
-        "INSERT INTO commands (run_id, command_id, place, name, value, author, reason, status, created_ms, deadline_ms,"
-        " delivered_to, finished_ms, former, error, ranks) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, ?, ?, ?)",
-        (
-            run_id,
-            ack.command_id,
-            place,
-            clean_text(ack.name, MAX_NAME),
-            document(ack.value),
-            clean_text(ack.author or "somebody at the machine", MAX_NAME),
-            ack.reason and clean_text(ack.reason, MAX_REASON),
-            ack.status,
-            sent_ms,
-            sent_ms,
-            now,
-            document(ack.former),
-            ack.error and clean_text(ack.error, MAX_ERROR),
-            None if ack.ranks is None else document(ack.ranks),
         ),
     )
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from rundial.server.store.chunks import Place, checksums, damage, leave_out
 from rundial.server.store.columns import (
     Floats,
     Ints,
@@ -36,7 +37,7 @@ from rundial.server.store.columns import (
 )
 from rundial.server.store.engine import Db, Engine, StoreError
 from rundial.server.store.inbox import Column, KeyName, Tail, join_labels, read_tail
-from rundial.server.store.series import KeyFacts, add_facts
+from rundial.server.store.metric_keys import KeyFacts, add_facts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -69,7 +70,9 @@ class _Known(NamedTuple):
 class _Old(NamedTuple):
     """A chunk that new points join."""
 
+    place: int
     points: int
+    crcs: bytes | None
     labels: bytes | None
     steps: bytes
     times: bytes
@@ -218,10 +221,17 @@ def _prepare(db: Db, run_id: str, column: Column, row: _Known, upto: int, shared
     is_text = row.facts.kind == "text"
     place, count = _joining(db, run_id, row.key_id, len(column.steps), TEXT_CHUNK_POINTS if is_text else CHUNK_POINTS)
     old = _chunks_from(db, run_id, row.key_id, place) if count else []
+    place, old = _behind_damage(Place(run_id, row.key_id, place), row.facts.kind, old)
     points = [chunk.points for chunk in old]
     steps = _join_ints(points, [chunk.steps for chunk in old], column.steps, shared)
     times = _join_ints(points, [chunk.times for chunk in old], column.times, shared)
     labels = [label for chunk in old for label in unpack_labels(chunk.labels, chunk.points)]
+    packed = (
+        pack_labels(join_labels([*labels, *column.labels])),
+        steps.data,
+        times.data,
+        _join_values(points, [chunk.values for chunk in old], column.values),
+    )
     facts = row.facts
     number, text = (None, facts.last_value) if is_text else (facts.last_value, None)
     return _Swap(
@@ -240,17 +250,20 @@ def _prepare(db: Db, run_id: str, column: Column, row: _Known, upto: int, shared
         ),
         row.key_id,
         place,
-        count,
-        (
-            sum(points) + len(column.steps),
-            steps.least,
-            steps.most,
-            pack_labels(join_labels([*labels, *column.labels])),
-            steps.data,
-            times.data,
-            _join_values(points, [chunk.values for chunk in old], column.values),
-        ),
+        len(old),
+        (sum(points) + len(column.steps), steps.least, steps.most, *packed, checksums(*packed)),
     )
+
+
+def _behind_damage(start: Place, kind: str, old: list[_Old]) -> tuple[int, list[_Old]]:
+    """Where the new chunk goes, and what joins it: a damaged one stays as it is, to be found and not to be spread."""
+    for number in range(len(old), 0, -1):
+        chunk = old[number - 1]
+        why = damage(kind, *chunk[1:])
+        if why is not None:
+            leave_out(start._replace(place=chunk.place), why)
+            return chunk.place + 1, old[number:]
+    return start.place, old
 
 
 def _joining(db: Db, run_id: str, key_id: int, new: int, most: int) -> tuple[int, int]:
@@ -286,8 +299,8 @@ def how_many_join(new: int, newest: Sequence[int], most: int) -> int:
 
 def _chunks_from(db: Db, run_id: str, key_id: int, place: int) -> list[_Old]:
     rows = db.execute(
-        "SELECT points, labels, steps, times, vals FROM chunks WHERE run_id = ? AND key_id = ? AND place >= ?"
-        " ORDER BY place",
+        "SELECT place, points, crcs, labels, steps, times, vals FROM chunks WHERE run_id = ? AND key_id = ?"
+        " AND place >= ? ORDER BY place",
         (run_id, key_id, place),
     )
     return [_Old(*row) for row in rows]
@@ -330,8 +343,8 @@ def _swap(db: Db, run_id: str, swaps: list[_Swap]) -> None:
     if known != len(swaps):
         raise StoreError(f"keys of {run_id} changed during compaction; it will be tried again.")
     db.executemany(
-        "INSERT INTO chunks (run_id, key_id, place, points, min_step, max_step, labels, steps, times, vals)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO chunks (run_id, key_id, place, points, min_step, max_step, labels, steps, times, vals, crcs)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(run_id, swap.key_id, swap.place, *swap.chunk) for swap in swaps],
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
 from rundial.server.store.refusal import invalid
 
+Row = TypeVar("Row")
+T = TypeVar("T")
 _INT64 = 1 << 63
 
 
@@ -34,6 +37,22 @@ def position_of(cursor: str | None, *kinds: type[str] | type[int]) -> list[Any] 
     if len(position) != len(kinds) or not all(_is(part, kind) for part, kind in zip(position, kinds, strict=True)):
         raise invalid("The cursor is not one of this server.", "Begin again without a cursor.")
     return position
+
+
+def behind(columns: str, position: Sequence[Any] | None, order: str = "desc") -> tuple[str, Sequence[Any]]:
+    """What comes behind a position of an order by these columns, to be put after other conditions, and its values."""
+    if position is None:
+        return "", ()
+    marks = ", ".join("?" * len(position))
+    return f" AND ({columns}) {'>' if order == 'asc' else '<'} ({marks})", position
+
+
+def cut_page(
+    rows: Sequence[Row], limit: int, document: Callable[[Row], T], position: Callable[[Row], tuple[str | int, ...]]
+) -> tuple[list[T], str | None]:
+    """The first ``limit`` rows as documents, and the cursor of the last of them if there are more."""
+    found = [document(row) for row in rows[:limit]]
+    return found, cursor_of(*position(rows[limit - 1])) if len(rows) > limit else None
 
 
 def _is(part: str | int, kind: type[str] | type[int]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rundial.server.store.accounts import Principal
 from rundial.server.store.admission import find_project
-from rundial.server.store.cursors import cursor_of, position_of
+from rundial.server.store.cursors import behind, cut_page, position_of
 from rundial.server.store.engine import Engine
 from rundial.server.store.run_edits import KEEP_MILLISECONDS, PRESENT
 
@@ -31,18 +31,14 @@ class Deleted:
             project_id = find_project(db, principal, project)
             if project_id is None:
                 return None
-            where, values = "", []
-            if after is not None:
-                where = " AND (r.deleted_ms < ? OR (r.deleted_ms = ? AND r.run_id < ?))"
-                values = [after[0], after[0], after[1]]
+            where, values = behind("r.deleted_ms, r.run_id", after)
             rows = db.execute(
                 "SELECT r.run_id, r.name, r.status, r.started_ms, r.deleted_ms FROM runs r"
                 f" WHERE r.project_id = ? AND r.deleted_ms IS NOT NULL AND NOT {PRESENT}{where}"
                 " ORDER BY r.deleted_ms DESC, r.run_id DESC LIMIT ?",
                 (project_id, *values, limit + 1),
             ).fetchall()
-        found = [_document(row) for row in rows[:limit]]
-        return found, cursor_of(rows[limit - 1][4], rows[limit - 1][0]) if len(rows) > limit else None
+        return cut_page(rows, limit, _document, lambda row: (row[4], row[0]))
 
 
 def _document(row: tuple[Any, ...]) -> Json:

@@ -2,8 +2,9 @@
 
 The rest of the store writes plain SQL with ``?`` placeholders and ``ON CONFLICT`` upserts; what is particular to a
 database stands in :mod:`sqlite` and :mod:`postgres`. SQLite belongs to one process. PostgreSQL may be shared by
-several, each with a writer of its own: whoever changes one run says so and holds that run alone until the commit,
-whoever does not say holds them all, so that a function may always write what it made of what it has just read.
+several, each with a writer of its own: whoever says which runs and which project he changes holds those alone until
+the commit, whoever does not say holds everything, so that a function may always write what it made of what it has
+just read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ T = TypeVar("T")
 
 GROUP_LIMIT = 256
 """Functions that share one commit at most: more would keep the first of them waiting."""
+MOST_HELD = 500
+"""Runs, projects and streams that one commit holds; beyond that it holds everything."""
 ATTEMPTS = 4
 """How often a group is tried that the database asks to be tried again."""
 SCHEMES = ("postgresql://", "postgres://")
@@ -79,8 +82,8 @@ class Backend(Protocol):
     def error(self) -> type[Exception]:
         """What the database raises."""
 
-    def begin(self, runs: Sequence[str] | None) -> Db:
-        """Begin the writer's transaction, which holds these runs alone; None holds everything."""
+    def begin(self, holds: Sequence[str] | None) -> Db:
+        """Begin the writer's transaction, which holds what has these names alone; None holds everything."""
 
     def commit(self) -> None: ...
 
@@ -111,12 +114,12 @@ class Backend(Protocol):
 class _Job(Generic[T]):
     """One function on its way through the writer, and the promise of its result."""
 
-    __slots__ = ("error", "fn", "future", "result", "run_id", "then")
+    __slots__ = ("error", "fn", "future", "holds", "result", "then")
 
-    def __init__(self, fn: Callable[[Db], T], then: Callable[[T], None] | None, run_id: str | None) -> None:
+    def __init__(self, fn: Callable[[Db], T], then: Callable[[T], None] | None, holds: Sequence[str]) -> None:
         self.fn = fn
         self.then = then
-        self.run_id = run_id
+        self.holds = holds
         self.future: Future[T] = Future()
         self.result: T | None = None
         self.error: BaseException | None = None
@@ -163,7 +166,12 @@ class Engine:
         return self._backend.error
 
     def write(
-        self, fn: Callable[[Db], T], then: Callable[[T], None] | None = None, *, run_id: str | None = None
+        self,
+        fn: Callable[[Db], T],
+        then: Callable[[T], None] | None = None,
+        *,
+        run_id: str | None = None,
+        holds: Sequence[str] = (),
     ) -> Future[T]:
         """Run ``fn(connection)`` on the writer thread, in one transaction with whatever else waits there.
 
@@ -173,9 +181,11 @@ class Engine:
 
         Args:
             fn: may be called again when the database asks for it; what the first call changed there is undone.
-            run_id: the one run whose rows ``fn`` reads and writes. Without it no other process writes meanwhile.
+            run_id: the one run whose rows ``fn`` reads and writes.
+            holds: what else it does, from :func:`the_run` and its like below. Without it and without ``run_id`` no
+                other process writes meanwhile.
         """
-        job = _Job(fn, then, run_id)
+        job = _Job(fn, then, holds if run_id is None else (the_run(run_id), *holds))
         with self._guard:
             if self._closed:
                 raise StoreError("the store is closed. Start the server again.")
@@ -233,11 +243,12 @@ class Engine:
                 self._commit(group)
 
     def _commit(self, group: list[_Job[Any]]) -> None:
-        named = {job.run_id for job in group}
-        runs = None if None in named else sorted(run_id for run_id in named if run_id is not None)
+        names = {name for job in group for name in job.holds}
+        # The database has room for some thousand locks, of all processes together.
+        holds = sorted(names) if all(job.holds for job in group) and len(names) <= MOST_HELD else None
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                db = self._backend.begin(runs)
+                db = self._backend.begin(holds)
                 for job in group:
                     self._attempt(db, job, alone=len(group) == 1)
                 if len(group) > 1 or group[0].error is None:
@@ -291,6 +302,26 @@ class Engine:
             except Exception:  # what is committed is committed, whatever a listener does with it
                 log.exception("a listener failed after a commit")
         job.future.set_result(job.result)
+
+
+def the_run(run_id: str) -> str:
+    """The name under which :meth:`Engine.write` holds a run: its row, and what has its id."""
+    return f"run {run_id}"
+
+
+def the_project(project_id: str) -> str:
+    """The name of what belongs to a project and not to one run: suites and their runs, sweeps."""
+    return f"project {project_id}"
+
+
+def the_stream(stream: str) -> str:
+    """The name of a stream of which it is not known yet to which run it belongs."""
+    return f"stream {stream}"
+
+
+def the_key(key_id: str) -> str:
+    """The name of an API key's row."""
+    return f"key {key_id}"
 
 
 def open_backend(place: Path | str) -> Backend:

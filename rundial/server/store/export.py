@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from rundial.server.store.columns import Floats, Ints, Labels, read_floats, read_ints, unpack_labels, unpack_texts
+from rundial.server.store.chunks import UNPACKING, Packed, Place, damage, differs, leave_out
+from rundial.server.store.columns import Floats, Ints, Labels, unpack_floats, unpack_ints, unpack_labels, unpack_texts
 from rundial.server.store.engine import Db, Engine
 from rundial.server.store.inbox import KeyName, Kind, Tail, read_tail
 from rundial.server.store.refusal import Refusal, invalid
@@ -31,54 +32,69 @@ class Position(NamedTuple):
 
 
 class _Part:
-    """Consecutive points of a key. Of most parts only the times are looked at, so the rest is decoded on demand."""
+    """Consecutive points of a key, in memory already."""
 
-    def __init__(
-        self,
-        kind: Kind,
-        times: Ints,
-        packed: tuple[bytes, bytes] | None,
-        plain: tuple[Ints, Floats | list[str]] | None,
-        labels: bytes | Labels | None,
-    ) -> None:
+    def __init__(self, times: Ints, steps: Ints, values: Floats | list[str], labels: Labels) -> None:
         self.times = times
+        self._steps = steps
+        self._values = values
         self._labels = labels
-        self._kind = kind
-        self._packed = packed
-        self._plain = plain
 
-    def point(self, place: int) -> tuple[int, float | str]:
-        """Step and value of one point."""
-        if self._plain is None:
-            assert self._packed is not None
-            self._plain = self._unpacked(*self._packed)
-        steps, values = self._plain
-        value = values[place]
-        return int(steps[place]), value if isinstance(value, str) else float(value)
+    def point(self, place: int) -> tuple[int, float | str] | None:
+        """Step and value of one point; None when they are lost."""
+        value = self._values[place]
+        return int(self._steps[place]), value if isinstance(value, str) else float(value)
 
     def label(self, place: int) -> tuple[str | None, dict[str, str] | None]:
         """Stage and context of one point."""
-        if not isinstance(self._labels, list):
-            self._labels = unpack_labels(self._labels, len(self.times))
         for count, stage, context in self._labels:
             if place < count:
                 return stage, context
             place -= count
         return None, None
 
-    def _unpacked(self, step_data: bytes, value_data: bytes) -> tuple[Ints, Floats | list[str]]:
-        steps = np.empty(len(self.times), "<i8")
-        read_ints(step_data, steps)
-        if self._kind == "text":
-            return steps, unpack_texts(value_data)
-        values = np.empty(len(self.times), "<f8")
-        read_floats(value_data, values)
-        return steps, values
+
+class _Stored:
+    """The points of a chunk. Of most chunks only the times are looked at, so the rest is unpacked on demand."""
+
+    def __init__(self, place: Place, kind: Kind, times: Ints, packed: Packed) -> None:
+        self.times = times
+        self._place = place
+        self._kind = kind
+        self._packed = packed
+        self._part: _Part | None = None
+        self._is_damaged = False
+
+    def point(self, place: int) -> tuple[int, float | str] | None:
+        """Step and value of one point; None when its chunk is damaged."""
+        part = self._unpacked()
+        return None if part is None else part.point(place)
+
+    def label(self, place: int) -> tuple[str | None, dict[str, str] | None]:
+        """Stage and context of one point."""
+        part = self._unpacked()
+        return (None, None) if part is None else part.label(place)
+
+    def _unpacked(self) -> _Part | None:
+        if self._part is None and not self._is_damaged:
+            why = damage(self._kind, len(self.times), *self._packed)
+            if why is None:
+                self._part = self._unpack()
+            else:
+                self._is_damaged = True
+                leave_out(self._place, why)
+        return self._part
+
+    def _unpack(self) -> _Part:
+        count = len(self.times)
+        _, labels, steps, _, vals = self._packed
+        values = unpack_texts(vals) if self._kind == "text" else unpack_floats(vals, count)
+        return _Part(self.times, unpack_ints(steps, count), values, unpack_labels(labels, count))
 
 
 class _Series(NamedTuple):
     key: KeyName
-    parts: list[_Part]
+    parts: list[_Part | _Stored]
 
 
 class Exports:
@@ -107,7 +123,8 @@ class Exports:
         with self._engine.read() as db:
             series = [_load(db, run_id, key, entry, tail) for key, entry, tail in _keys(db, run_id, keys)]
         chosen = _choose(series, start_ms if after is None else max(start_ms, after.time_ms), end_ms, after, limit + 1)
-        rows = [_row(series[number], place, ms, details) for ms, number, place in chosen[:limit]]
+        found = [_row(series[number], place, ms, details) for ms, number, place in chosen[:limit]]
+        rows = [row for row in found if row is not None]
         following: str | None = None
         if len(chosen) > limit:
             ms, number, place = chosen[limit - 1]
@@ -133,19 +150,33 @@ def _keys(db: Db, run_id: str, names: Sequence[str] | None) -> list[tuple[KeyNam
 
 
 def _load(db: Db, run_id: str, key: KeyName, entry: tuple[int, int] | None, tail: Tail) -> _Series:
-    parts: list[_Part] = []
+    parts: list[_Part | _Stored] = []
     if entry is not None:
-        for points, steps, times, values, labels in db.execute(
-            "SELECT points, steps, times, vals, labels FROM chunks WHERE run_id = ? AND key_id = ? ORDER BY place",
+        for number, points, *packed in db.execute(
+            "SELECT place, points, crcs, labels, steps, times, vals FROM chunks WHERE run_id = ? AND key_id = ?"
+            " ORDER BY place",
             (run_id, entry[0]),
         ):
-            decoded = np.empty(points, "<i8")
-            read_ints(times, decoded)
-            parts.append(_Part(key[1], decoded, (steps, values), None, labels))
+            place = Place(run_id, entry[0], number)
+            times = _times(place, points, Packed(*packed))
+            if times is not None:
+                parts.append(_Stored(place, key[1], times, Packed(*packed)))
     fresh = tail.column(key, entry[1] if entry else 0)
     if fresh is not None:
-        parts.append(_Part(key[1], fresh.times, None, (fresh.steps, fresh.values), fresh.labels))
+        parts.append(_Part(fresh.times, fresh.steps, fresh.values, fresh.labels))
     return _Series(key, parts)
+
+
+def _times(place: Place, points: int, packed: Packed) -> Ints | None:
+    """The times of a chunk; None when they are damaged, and the chunk is left out."""
+    wrong = differs(packed.crcs, times=packed.times)
+    try:
+        if wrong is None:
+            return unpack_ints(packed.times, points)
+    except UNPACKING as error:
+        wrong = str(error)
+    leave_out(place, wrong)
+    return None
 
 
 def _choose(
@@ -180,12 +211,15 @@ def _choose(
     return list(zip(all_times[order].tolist(), all_owners[order].tolist(), all_places[order].tolist()))
 
 
-def _row(series: _Series, order: int, ms: int, details: bool) -> Json:
+def _row(series: _Series, order: int, ms: int, details: bool) -> Json | None:
+    """A point as a row; None when its chunk is damaged."""
     place = order
     for part in series.parts:
         if place < len(part.times):
-            step, value = part.point(place)
-            row: Json = {"metricKey": series.key[0], "step": step, "timestampMs": ms, "value": value}
+            found = part.point(place)
+            if found is None:
+                return None
+            row: Json = {"metricKey": series.key[0], "step": found[0], "timestampMs": ms, "value": found[1]}
             if details:
                 stage, context = part.label(place)
                 row |= {"order": order, "stage": stage, "context": context}

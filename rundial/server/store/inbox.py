@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
@@ -21,11 +21,14 @@ import numpy.typing as npt
 from rundial.events import Metrics
 from rundial.server.store.columns import Floats, Ints, Labels
 from rundial.server.store.engine import Db
+from rundial.server.store.lists import SQL_LIST, marks, parts
 
 Kind = Literal["number", "text"]
 KeyName = tuple[str, Kind]
 Context = tuple[tuple[str, str], ...] | None
 Row = list[float | int | bool | str]
+_POINTS_AT_ONCE = 500_000
+"""Points of several runs that are in memory at a time."""
 
 
 class Block(msgspec.Struct, array_like=True, gc=False):
@@ -90,6 +93,15 @@ class Column(NamedTuple):
         return len(self.steps) - 1 - int(np.argmax(self.steps[::-1]))
 
 
+class _Row(NamedTuple):
+    """A row of the inbox."""
+
+    id: int
+    records: int
+    points: int
+    data: bytes
+
+
 class Tail(NamedTuple):
     """Rows of a run's inbox, decoded: ``ids`` ascend, and record ``starts[i]`` is the first of row ``ids[i]``."""
 
@@ -111,21 +123,50 @@ class Tail(NamedTuple):
 
 def read_tail(db: Db, run_id: str, max_points: int | None = None) -> Tail:
     """The rows of a run's inbox, oldest first; with ``max_points`` as many whole rows as hold them, at least one."""
+    rows = db.execute("SELECT id, records, points, data FROM inbox WHERE run_id = ? ORDER BY id", (run_id,))
+    return _tail(map(_Row._make, rows), max_points)
+
+
+def _tail(rows: Iterable[_Row], max_points: int | None) -> Tail:
     ids: list[int] = []
     starts: list[int] = []
     batches: list[tuple[int, list[Block]]] = []
     records = points = 0
-    for row_id, count, size, data in db.execute(
-        "SELECT id, records, points, data FROM inbox WHERE run_id = ? ORDER BY id", (run_id,)
-    ):
-        if max_points is not None and ids and points + size > max_points:
+    for row in rows:
+        if max_points is not None and ids and points + row.points > max_points:
             break
-        ids.append(row_id)
+        ids.append(row.id)
         starts.append(records)
-        batches.append((records, _decode_blocks(data)))
-        records += count
-        points += size
+        batches.append((records, _decode_blocks(row.data)))
+        records += row.records
+        points += row.points
     return Tail(ids, starts, pivot(batches))
+
+
+def read_tails(db: Db, run_ids: Sequence[str]) -> Iterator[tuple[str, Tail]]:
+    """:func:`read_tail` of those of the runs that have something in the inbox, a bounded part of them at a time."""
+    waiting: list[tuple[str, int]] = []
+    for part in parts(run_ids):
+        waiting += db.execute(
+            f"SELECT run_id, sum(points) FROM inbox WHERE run_id IN ({marks(part)}) GROUP BY run_id", part
+        ).fetchall()
+    while waiting:
+        together = [run_id for run_id, _ in waiting[: _how_many([points for _, points in waiting])]]
+        del waiting[: len(together)]
+        rows: dict[str, list[_Row]] = {run_id: [] for run_id in together}
+        for run_id, *row in db.execute(
+            f"SELECT run_id, id, records, points, data FROM inbox WHERE run_id IN ({marks(together)})"
+            " ORDER BY run_id, id",
+            together,
+        ):
+            rows[run_id].append(_Row(*row))
+        for run_id in together:
+            yield run_id, _tail(rows.pop(run_id), None)
+
+
+def _how_many(points: Sequence[int]) -> int:
+    """How many of the first runs are read at once, given the points of each: at least one."""
+    return max(1, sum(total <= _POINTS_AT_ONCE for total in accumulate(points[:SQL_LIST])))
 
 
 def blocks_of(records: Sequence[Metrics]) -> list[Block]:

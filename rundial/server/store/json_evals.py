@@ -13,10 +13,11 @@ import msgspec
 from rundial.events import EvalResult, EvalStart, RunStart
 from rundial.server.store.accounts import Principal, new_id, now_ms, within_project
 from rundial.server.store.admission import admit, find_project
+from rundial.server.store.changes import Change
 from rundial.server.store.engine import Db, Engine
 from rundial.server.store.eval_runs import EVAL_RUN, Json, eval_run_document, suite_document
 from rundial.server.store.evals import append, checked_result, checked_start, put_results, put_suite
-from rundial.server.store.ingest import Change
+from rundial.server.store.holds import of_project
 from rundial.server.store.refusal import Refusal, invalid, not_found
 
 
@@ -43,7 +44,7 @@ class JsonEvals:
             ).fetchone()
             return suite_document(row) | {"projectId": project_id}
 
-        return self._engine.write(job)
+        return self._engine.write(job, holds=of_project(self._engine, principal, project))
 
     def create_run(
         self,
@@ -59,6 +60,7 @@ class JsonEvals:
         The future may raise :class:`Refusal`: unknown project or suite, an id that means another run.
         """
         changes: list[Change] = []
+        backing_id = run_id or new_id("run")
 
         def job(db: Db) -> Json:
             changes.clear()
@@ -82,7 +84,7 @@ class JsonEvals:
                 known_id,
             )
             _checked(checked_start, start)
-            backing = _backing_run(db, principal, project_id, run_id or new_id("run"), name, config)
+            backing = _backing_run(db, principal, project_id, backing_id, name, config)
             append(db, backing, "", [(0, start)], now_ms())
             row = db.execute(
                 f"{EVAL_RUN} WHERE e.project_id = ? AND e.eval_run_id = ?", (project_id, start.eval_run_id)
@@ -94,7 +96,8 @@ class JsonEvals:
             changes.append(_change(principal, project_id, backing))
             return eval_run_document(db, row)
 
-        return self._engine.write(job, lambda _: self._publish(changes))
+        holds = of_project(self._engine, principal, project, backing_id)
+        return self._engine.write(job, lambda _: self._publish(changes), holds=holds)
 
     def take(
         self, principal: Principal, project: str, eval_run_id: str, results: Sequence[EvalResult]
@@ -105,6 +108,7 @@ class JsonEvals:
         raise :class:`Refusal`: an unknown project.
         """
         changes: list[Change] = []
+        made_id = new_id("run")
 
         def job(db: Db) -> dict[int, str]:
             changes.clear()
@@ -119,12 +123,13 @@ class JsonEvals:
                 row = db.execute(
                     "SELECT run_id FROM eval_runs WHERE project_id = ? AND eval_run_id = ?", (project_id, eval_run_id)
                 ).fetchone()
-                run_id = row[0] if row else _backing_run(db, principal, project_id, new_id("run"), eval_run_id, {})
+                run_id = row[0] if row else _backing_run(db, principal, project_id, made_id, eval_run_id, {})
                 put_results(db, project_id, run_id, good, now_ms())
                 changes.append(_change(principal, project_id, run_id))
             return refused
 
-        return self._engine.write(job, lambda _: self._publish(changes))
+        holds = of_project(self._engine, principal, project, made_id)
+        return self._engine.write(job, lambda _: self._publish(changes), holds=holds)
 
 
 def _project(db: Db, principal: Principal, project: str) -> str:

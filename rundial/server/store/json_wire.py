@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,8 +20,9 @@ from rundial.events import Event, RunKind, RunStart
 from rundial.server.store.accounts import Principal, new_id, now_ms, within, within_bounds, within_project
 from rundial.server.store.admission import admit, clean_text, find_project, merge_document, place
 from rundial.server.store.batch import Reader
-from rundial.server.store.engine import Db, Engine
-from rundial.server.store.ingest import MAX_REASON, Change, _known, _Work
+from rundial.server.store.changes import Change
+from rundial.server.store.engine import Db, Engine, StoreError, the_run
+from rundial.server.store.intake import MAX_REASON, Intake, known_stream
 from rundial.server.store.refusal import Refusal, invalid, not_found
 from rundial.server.store.run_edits import PRESENT
 from rundial.wire import CHUNK_BYTES, Chunk, encode
@@ -30,6 +32,8 @@ SILENCE_MILLISECONDS = 24 * 3600 * 1000
 LINES_MILLISECONDS = 7 * 24 * 3600 * 1000
 """How long a log line is known again. Clients of this kind keep what they could not send for a day."""
 _PURGE_MILLISECONDS = 3600 * 1000
+_LINES = "json lines"
+"""Held by who removes old lines; whoever writes new ones of a run does not mind."""
 _OPEN = ("running", "crashed")
 Json = dict[str, Any]
 
@@ -111,12 +115,12 @@ class JsonWire:
     def start(self, asking: Principal, opening: Opening) -> Future[Json]:
         """Create a run, attach to it or reopen it. The future may raise :class:`Refusal`: 404, or 409."""
         changes: list[Change] = []
+        run_id = new_id("run") if opening.run_id is None else opening.run_id
 
         def job(db: Db) -> Json:
             changes.clear()
             project_id = _project(db, asking, opening.project)
             principal = within_project(db, asking, project_id)
-            run_id = new_id("run") if opening.run_id is None else opening.run_id
             known = db.execute("SELECT project_id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
             if known is not None and known[0] != project_id:
                 raise not_found(f"Run {run_id[:200]!r}")
@@ -142,7 +146,7 @@ class JsonWire:
             changes.append(_change(db, run_id))
             return _document(db, run_id) | {"created": admitted.created, "lastStep": admitted.base_step}
 
-        return self._engine.write(job, lambda _: self._publish(changes))
+        return self._engine.write(job, lambda _: self._publish(changes), run_id=run_id)
 
     def end(
         self, principal: Principal, run_id: str, status: str, finished_ms: int | None, reason: str | None
@@ -174,7 +178,7 @@ class JsonWire:
                 changes.append(_change(db, run_id))
             return _document(db, run_id)
 
-        return self._engine.write(job, lambda _: self._publish(changes))
+        return self._engine.write(job, lambda _: self._publish(changes), run_id=run_id)
 
     def configure(self, principal: Principal, run_id: str, config: Json) -> Future[Json]:
         """Merge entries into a run's config; the answer has all of it.
@@ -196,7 +200,7 @@ class JsonWire:
             changes.append(_change(db, run_id))
             return _document(db, run_id)
 
-        return self._engine.write(job, lambda _: self._publish(changes))
+        return self._engine.write(job, lambda _: self._publish(changes), run_id=run_id)
 
     def take(self, principal: Principal, deliveries: Sequence[Delivery]) -> Future[dict[int, str]]:
         """Take in events; resolves to why some were refused, by their place in the request.
@@ -220,10 +224,13 @@ class JsonWire:
                     refused |= {place: str(refusal) for record in delivery.records for place in record.places}
             if missing is not None and lost == len(deliveries):
                 raise missing
-            self._forget_lines(db)
             return refused
 
-        return self._engine.write(job, lambda _: self._publish(changes))
+        def done(_: object) -> None:
+            self._publish(changes)
+            self._forget_lines()
+
+        return self._engine.write(job, done, holds=[the_run(delivery.run_id) for delivery in deliveries])
 
     def _deliver(self, db: Db, principal: Principal, delivery: Delivery, changes: list[Change]) -> dict[int, str]:
         run_id = delivery.run_id
@@ -236,7 +243,7 @@ class JsonWire:
         records = [record for record in delivery.records if _is_new(db, run_id, record)]
         if not records:
             return {}
-        work = _Work(db, stream, _known(db, run_id, stream))
+        work = Intake(db, stream, known_stream(db, run_id, stream))
         first = work.next
         for chunk in _chunks(stream, first, records):
             work.take(self._reader.read(chunk))
@@ -246,11 +253,17 @@ class JsonWire:
             changes.append(change)
         return {place: bad.reason for bad in work.rejected for place in records[bad.seq - first].places}
 
-    def _forget_lines(self, db: Db) -> None:
+    def _forget_lines(self) -> None:
+        """Once in a while, and by itself: it is about every run."""
         now = now_ms()
         if now - self._purged_ms > _PURGE_MILLISECONDS:
             self._purged_ms = now
-            db.execute("DELETE FROM json_lines WHERE seen_ms < ?", (now - LINES_MILLISECONDS,))
+            with suppress(StoreError):  # closed meanwhile: another time
+                self._engine.write(lambda db: _delete_lines(db, now - LINES_MILLISECONDS), holds=[_LINES])
+
+
+def _delete_lines(db: Db, before_ms: int) -> int:
+    return db.execute("DELETE FROM json_lines WHERE seen_ms < ?", (before_ms,)).rowcount
 
 
 def _project(db: Db, principal: Principal, project: str) -> str:

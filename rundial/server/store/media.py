@@ -17,6 +17,7 @@ from rundial.server.store.refusal import Refusal, invalid, not_found
 from rundial.server.store.versions import Publish, Run, changed, drop_files, known_run, visible_run
 
 MAX_KEYS = 10_000
+MAX_STEPS = 10_000
 Json = dict[str, Any]
 
 TABLES = """
@@ -106,6 +107,57 @@ class Media:
         last = rows[limit - 1] if more else None
         page = {"hasMore": more, "nextCursor": cursor_of(last[0], last[1], last[2]) if last else None}
         return {"keys": keys, "items": [_document(run_id, row) for row in rows[:limit]], "page": page}
+
+    def keys_of(self, principal: Principal, run_ids: Sequence[str]) -> list[Json] | None:
+        """The keys of several runs, and in how many of them each is; None when one of them is not visible."""
+        found: dict[tuple[str, str], Json] = {}
+        with self._engine.read() as db:
+            for run_id in run_ids:
+                if visible_run(db, principal, run_id) is None:
+                    return None
+                for one in _keys(db, run_id):
+                    known = found.setdefault((one["key"], one["mediaType"]), {**one, "count": 0, "runs": 0})
+                    known["count"] += one["count"]
+                    known["runs"] += 1
+                    known["firstStep"] = min(known["firstStep"], one["firstStep"])
+                    known["lastStep"] = max(known["lastStep"], one["lastStep"])
+        return [found[name] for name in sorted(found)][:MAX_KEYS]
+
+    def at_step(
+        self, principal: Principal, run_ids: Sequence[str], key: str, step: int | None, limit: int
+    ) -> Json | None:
+        """Of several runs what each has of a key at its newest step up to ``step``, or else at its first.
+
+        Args:
+            step: None for the newest of each.
+            limit: items of each run.
+
+        Returns:
+            ``steps``, all at which one of them has any, the newest :data:`MAX_STEPS`; and ``runs``: of those that have
+            the key ``{"step", "count", "items"}``. None when one of the runs is not visible.
+        """
+        steps: set[int] = set()
+        runs: Json = {}
+        with self._engine.read() as db:
+            for run_id in run_ids:
+                if visible_run(db, principal, run_id) is None:
+                    return None
+                own = db.execute(
+                    "SELECT step, count(*) FROM media WHERE run_id = ? AND media_key = ?"
+                    " GROUP BY step ORDER BY step DESC LIMIT ?",
+                    (run_id, key, MAX_STEPS),
+                ).fetchall()
+                if not own:
+                    continue
+                steps.update(at for at, _ in own)
+                at, count = next((one for one in own if step is None or one[0] <= step), own[-1])
+                rows = db.execute(
+                    f"SELECT {_COLUMNS} FROM media m WHERE m.run_id = ? AND m.media_key = ? AND m.step = ?"
+                    " ORDER BY m.place LIMIT ?",
+                    (run_id, key, at, limit),
+                )
+                runs[run_id] = {"step": at, "count": count, "items": [_document(run_id, row) for row in rows]}
+        return {"steps": sorted(steps)[-MAX_STEPS:], "runs": runs}
 
     def content(self, principal: Principal, run_id: str, media_id: str) -> tuple[str, str, str | None] | None:
         """Workspace, SHA-256 and content type of an item; None when it is not visible."""

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from rundial.events import Marker
+from rundial.server.store.changes import Change
 from rundial.server.store.engine import Engine, Messenger
-from rundial.server.store.ingest import Change
 
 MESSAGE_BYTES = 7_900
 """PostgreSQL takes messages of less than 8,000 bytes."""

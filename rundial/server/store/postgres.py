@@ -1,7 +1,8 @@
 """PostgreSQL behind the engine: a database that several processes may share.
 
 Writers of different processes keep out of each other's way by advisory locks that last until the commit: of the runs
-they change, in one order for all, or of everything. Readers take connections from a small pool and see a snapshot.
+and projects they change, in one order for all, or of everything. Readers take connections from a small pool and see a
+snapshot.
 """
 
 from __future__ import annotations
@@ -73,13 +74,13 @@ class Postgres:
             self._writer.close()
             raise StoreError("the database does not keep texts as UTF8. Make one with: createdb -E UTF8 NAME.")
 
-    def begin(self, runs: Sequence[str] | None) -> Db:
-        """Begin the writer's transaction; it holds the runs, or everything, until its end."""
+    def begin(self, holds: Sequence[str] | None) -> Db:
+        """Begin the writer's transaction; it holds what has these names, or everything, until its end."""
         if self._writer.closed:
             self._writer = connect(self._url)
-        # All at once: each statement of its own is a way to the database and back. The locks of runs are asked for in
-        # one order by all, so that no two processes wait for each other.
-        opening = "BEGIN;" + ";".join(_locks(runs))
+        # All at once: each statement of its own is a way to the database and back. The locks are asked for in one order
+        # by all, so that no two processes wait for each other.
+        opening = "BEGIN;" + ";".join(_locks(holds))
         try:
             self._writer.execute(opening)
         except psycopg.OperationalError:
@@ -283,12 +284,12 @@ def translated(sql: str) -> str:
     return sql.replace("%", "%%").replace("?", "%s")
 
 
-def _locks(runs: Sequence[str] | None) -> list[str]:
-    """The statements that lock the runs, or everything, until the end of the transaction."""
+def _locks(holds: Sequence[str] | None) -> list[str]:
+    """The statements that lock what has these names, or everything, until the end of the transaction."""
     everything = _key(_EVERYTHING)
-    if runs is None:
+    if holds is None:
         return [f"SELECT pg_advisory_xact_lock({everything})"]
-    keys = sorted({_key(f"run {run_id}") for run_id in runs})
+    keys = sorted({_key(name) for name in holds})
     return [f"SELECT pg_advisory_xact_lock_shared({everything})"] + [f"SELECT pg_advisory_xact_lock({k})" for k in keys]
 
 

@@ -8,6 +8,7 @@ from rundial.events import Metrics
 from rundial.server.store.batch import Batch
 from rundial.server.store.engine import Db
 from rundial.server.store.inbox import blocks_of, encode_blocks
+from rundial.server.store.lists import marks, parts
 from rundial.server.store.refusal import Refusal
 
 MAX_RUN_KEYS = 200_000
@@ -16,7 +17,6 @@ RUNS_PER_MINUTE = 30_000
 """New runs of a workspace in a minute, for each process of the server."""
 MAX_PROJECTS = 10_000
 """Projects of a workspace."""
-_SQL_LIST = 500
 
 _made: dict[str, deque[int]] = {}
 
@@ -46,10 +46,8 @@ def fit_keys(db: Db, run_id: str, batch: Batch, last: int | None) -> tuple[Batch
 
 def _known(db: Db, run_id: str, names: list[str]) -> set[str]:
     known: set[str] = set()
-    for begin in range(0, len(names), _SQL_LIST):
-        some = names[begin : begin + _SQL_LIST]
-        marks = ", ".join("?" * len(some))
-        rows = db.execute(f"SELECT name FROM metric_keys WHERE run_id = ? AND name IN ({marks})", (run_id, *some))
+    for some in parts(names):
+        rows = db.execute(f"SELECT name FROM metric_keys WHERE run_id = ? AND name IN ({marks(some)})", (run_id, *some))
         known.update(str(row[0]) for row in rows)
     return known
 

@@ -15,8 +15,8 @@ import msgspec
 
 from rundial.server.store.accounts import Principal, now_ms, within_bounds
 from rundial.server.store.admission import MAX_NAME, MAX_NOTES, clean_text, tags_document
+from rundial.server.store.changes import Change
 from rundial.server.store.engine import Db, Engine
-from rundial.server.store.ingest import Change
 from rundial.server.store.refusal import Refusal, invalid, not_found
 
 TABLES = """

@@ -7,34 +7,30 @@
 
 A file that comes in one piece is put to its place, with its length and SHA-256 signed, so nothing else can lie there.
 S3 knows of a file in parts only what each part is; copied to its place, it gets a SHA-256 of the whole, which S3 makes
-itself. No byte of a file passes through this process. Beyond 5 GiB S3 copies in pieces and has no SHA-256 of the whole.
+itself. Beyond 5 GiB S3 copies in pieces and has no SHA-256 of the whole. No byte of a file passes through this process,
+but for the archive of a whole version.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from rundial.server.store.engine import StoreError
+from rundial.server.store.blobs import READ_BYTES
 from rundial.server.store.manifest import part_bytes, part_count
-from rundial.server.store.refusal import Refusal
-from rundial.server.store.signing import presign
+from rundial.server.store.s3_connection import S3, THREADS
 
 COPY_BYTES = 5 * 2**30
 """S3 copies at most this much at once."""
 PIECE_BYTES = 2**30
 """What is larger is copied in pieces of this size."""
-THREADS = 16
 _STRIPES = 64
-_PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9!_.*()-]+)*)/?")
-_MISSING = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 
 
 class Target(NamedTuple):
@@ -65,98 +61,11 @@ class Bucket:
     """
 
     def __init__(self, place: str, hold: Callable[[str], AbstractContextManager[None]]) -> None:
-        found = _PLACE.fullmatch(place)
-        if found is None:
-            raise StoreError(f"{place!r} is no place of artifacts. Write s3://BUCKET/PREFIX.")
-        try:
-            from botocore.exceptions import BotoCoreError, ClientError
-            from botocore.session import get_session
-        except ImportError as error:
-            raise StoreError("artifacts in S3 need boto3. Install it: pip install 'rundial[s3]'.") from error
-        self.place = place.rstrip("/")
-        self._bucket, self._prefix = found[1], found[2].lstrip("/")
+        self._s3 = S3(place)
+        self.place, self.origin = self._s3.place, self._s3.origin
         self._hold = hold
-        self._failures: tuple[type[Exception], ...] = (BotoCoreError,)
-        self._answered: type[Exception] = ClientError
         self._stripes = [threading.Lock() for _ in range(_STRIPES)]
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rundial-s3")
-        try:
-            self._session = get_session()
-            if self._session.get_credentials() is None:
-                raise StoreError(f"there are no AWS credentials for {place}. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID.")
-            self._connect(None)
-            self._check()
-        except BotoCoreError as error:
-            raise StoreError(f"{self.place} cannot be used: {error}") from error
-
-    # -- at the start ------------------------------------------------------------------------------------------------
-
-    def _connect(self, region: str | None) -> None:
-        from botocore.config import Config
-
-        own = {"signature_version": "s3v4", "retries": {"mode": "standard", "total_max_attempts": 3}}
-        quiet = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
-
-        def client(seconds: int, **more: Any) -> Any:
-            config = Config(connect_timeout=3, read_timeout=seconds, max_pool_connections=2 * THREADS, **own, **quiet)
-            return self._session.create_client("s3", region_name=region, config=config.merge(Config(**more)))
-
-        host = urlsplit(client(20).meta.endpoint_url).hostname or ""
-        chosen = self._session.get_scoped_config().get("s3")
-        style = chosen.get("addressing_style") if isinstance(chosen, dict) else None
-        elsewhere = not host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-        more = {"s3": {"addressing_style": style or ("path" if elsewhere else "auto")}}
-        self._client = client(20, **more)
-        self._slow = client(600, **more)  # S3 answers when it has copied
-        self._region = str(self._client.meta.region_name).replace("aws-global", "us-east-1")
-        sample = self._client.generate_presigned_url("head_object", Params={"Bucket": self._bucket, "Key": "k"})
-        url = urlsplit(sample.partition("?")[0].removesuffix("/k"))
-        self.origin = f"{url.scheme}://{url.netloc.removesuffix(':443' if url.scheme == 'https' else ':80')}"
-        """Where its addresses lead to."""
-        self._base = f"{self.origin}{quote(url.path)}"
-
-    def _check(self) -> None:
-        from botocore.exceptions import ConnectionError, HTTPClientError
-
-        try:
-            answer = self._client.head_bucket(Bucket=self._bucket)
-            region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
-            if region and region != self._region:
-                self._connect(region)
-            self._probe()
-        except self._answered as error:
-            raise self._unusable(error) from error
-        except (ConnectionError, HTTPClientError):
-            return
-
-    def _probe(self) -> None:
-        """Do once what the work will be."""
-        key = self._key("probe", secrets.token_hex(8))
-        empty = base64.b64encode(bytes.fromhex(_EMPTY)).decode()
-        self._client.put_object(
-            Bucket=self._bucket, Key=key, Body=b"", ChecksumAlgorithm="SHA256", ChecksumSHA256=empty
-        )
-        try:
-            found = self._client.head_object(Bucket=self._bucket, Key=key, ChecksumMode="ENABLED")
-            self._client.list_objects_v2(Bucket=self._bucket, Prefix=key)
-            self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
-        finally:
-            self._client.delete_object(Bucket=self._bucket, Key=key)
-        if found.get("ChecksumSHA256") != empty:
-            raise StoreError(
-                f"{self.origin} does not keep SHA-256 checksums (x-amz-checksum-sha256), which are needed."
-            )
-
-    def _unusable(self, error: Any) -> StoreError:
-        code = str(error.response.get("Error", {}).get("Code"))
-        if code in ("404", "NoSuchBucket"):
-            return StoreError(f"there is no bucket {self._bucket!r} at {self.origin}. Create it first.")
-        if code in ("403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
-            return StoreError(
-                f"{self.place} refuses {error.operation_name} ({code}). docs/server.md has the policy it needs;"
-                " check the credentials of AWS_PROFILE or AWS_ACCESS_KEY_ID."
-            )
-        return StoreError(f"{self.place} cannot be used: {error}")
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
@@ -174,25 +83,25 @@ class Bucket:
     def begin(self, upload_id: str, sha256: str, checked: bool) -> str:
         """Begin to take a file in parts; S3's name for it. ``checked``: the SHA-256 of each part will be signed."""
         more = {"ChecksumAlgorithm": "SHA256"} if checked else {}
-        with self._asking():
-            key = self._key("uploads", upload_id, sha256)
-            return str(self._client.create_multipart_upload(Bucket=self._bucket, Key=key, **more)["UploadId"])
+        with self._s3.asking():
+            key = self._s3.key("uploads", upload_id, sha256)
+            return str(self._s3.client.create_multipart_upload(Bucket=self._s3.bucket, Key=key, **more)["UploadId"])
 
     def part_target(
         self, upload_id: str, sha256: str, multipart: str, part: int, size: int, digest: str | None, seconds: int
     ) -> Target:
         """Where a part is put; ``digest`` is its SHA-256."""
         fields = {"partNumber": str(part), "uploadId": multipart}
-        return self._target(self._key("uploads", upload_id, sha256), fields, size, digest, seconds)
+        return self._target(self._s3.key("uploads", upload_id, sha256), fields, size, digest, seconds)
 
     def parts(self, upload_id: str, sha256: str, multipart: str) -> dict[int, Part] | None:
         """The parts that S3 has; None when it knows no such upload, because it is complete or was given up."""
-        key = self._key("uploads", upload_id, sha256)
+        key = self._s3.key("uploads", upload_id, sha256)
         found: dict[int, Part] = {}
         try:
-            with self._asking():
-                pages = self._client.get_paginator("list_parts").paginate(
-                    Bucket=self._bucket, Key=key, UploadId=multipart
+            with self._s3.asking():
+                pages = self._s3.client.get_paginator("list_parts").paginate(
+                    Bucket=self._s3.bucket, Key=key, UploadId=multipart
                 )
                 for page in pages:
                     for part in page.get("Parts", ()):
@@ -204,9 +113,9 @@ class Bucket:
     def has(self, workspace_id: str, sha256: str, size: int) -> bool:
         """Whether a blob is there and is what it should be, as S3 says."""
         try:
-            with self._asking():
-                found = self._client.head_object(
-                    Bucket=self._bucket, Key=self._blob(workspace_id, sha256), ChecksumMode="ENABLED"
+            with self._s3.asking():
+                found = self._s3.client.head_object(
+                    Bucket=self._s3.bucket, Key=self._blob(workspace_id, sha256), ChecksumMode="ENABLED"
                 )
         except FileNotFoundError:
             return False
@@ -223,15 +132,15 @@ class Bucket:
 
         Raises :class:`FileNotFoundError` when parts are missing.
         """
-        staged, target = self._key("uploads", upload_id, sha256), self._blob(workspace_id, sha256)
+        staged, target = self._s3.key("uploads", upload_id, sha256), self._blob(workspace_id, sha256)
         parts = self.parts(upload_id, sha256, multipart)
         if parts is not None:
             if len(parts) != part_count(size):
                 raise FileNotFoundError(staged)
             self._complete(staged, multipart, parts)
-        with self._asking():
+        with self._s3.asking():
             # S3 may have been asked before, by a process that did not live to hear the answer.
-            whole = self._client.head_object(Bucket=self._bucket, Key=staged)["ContentLength"] == size
+            whole = self._s3.client.head_object(Bucket=self._s3.bucket, Key=staged)["ContentLength"] == size
             if whole:
                 self._copy(staged, target, size)
         if not whole:
@@ -247,33 +156,33 @@ class Bucket:
             | ({"ChecksumSHA256": part.checksum} if part.checksum is not None else {})
             for number, part in sorted(parts.items())
         ]
-        with self._asking():
-            self._slow.complete_multipart_upload(
-                Bucket=self._bucket, Key=key, UploadId=multipart, MultipartUpload={"Parts": listed}
+        with self._s3.asking():
+            self._s3.slow.complete_multipart_upload(
+                Bucket=self._s3.bucket, Key=key, UploadId=multipart, MultipartUpload={"Parts": listed}
             )
 
     def _copy(self, source: str, target: str, size: int) -> None:
-        origin = {"Bucket": self._bucket, "Key": source}
+        origin = {"Bucket": self._s3.bucket, "Key": source}
         if size <= COPY_BYTES:
-            self._slow.copy_object(Bucket=self._bucket, Key=target, CopySource=origin, ChecksumAlgorithm="SHA256")
+            self._s3.slow.copy_object(Bucket=self._s3.bucket, Key=target, CopySource=origin, ChecksumAlgorithm="SHA256")
             return
-        begun = self._client.create_multipart_upload(Bucket=self._bucket, Key=target, ChecksumAlgorithm="SHA256")
-        place = {"Bucket": self._bucket, "Key": target, "UploadId": begun["UploadId"]}
+        begun = self._s3.client.create_multipart_upload(Bucket=self._s3.bucket, Key=target, ChecksumAlgorithm="SHA256")
+        place = {"Bucket": self._s3.bucket, "Key": target, "UploadId": begun["UploadId"]}
 
         def copy(number: int) -> dict[str, Any]:
             first = (number - 1) * PIECE_BYTES
             piece = f"bytes={first}-{min(first + PIECE_BYTES, size) - 1}"
-            answer = self._slow.upload_part_copy(**place, PartNumber=number, CopySource=origin, CopySourceRange=piece)[
-                "CopyPartResult"
-            ]
+            answer = self._s3.slow.upload_part_copy(
+                **place, PartNumber=number, CopySource=origin, CopySourceRange=piece
+            )["CopyPartResult"]
             known = {name: answer[name] for name in ("ETag", "ChecksumSHA256") if name in answer}
             return {"PartNumber": number, **known}
 
         try:
             parts = list(self._pool.map(copy, range(1, -(-size // PIECE_BYTES) + 1)))
-            self._slow.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
+            self._s3.slow.complete_multipart_upload(**place, MultipartUpload={"Parts": parts})
         except BaseException:
-            self._client.abort_multipart_upload(**place)
+            self._s3.client.abort_multipart_upload(**place)
             raise
 
     # -- out ---------------------------------------------------------------------------------------------------------
@@ -287,7 +196,14 @@ class Bucket:
             plain = re.sub(r"[^ !#-\[\]-~]", "_", filename)
             also = "" if plain == filename else f"; filename*=UTF-8''{quote(filename, safe='')}"
             fields["response-content-disposition"] = f'attachment; filename="{plain}"{also}'
-        return self._sign("GET", self._blob(workspace_id, sha256), {}, fields, seconds)
+        return self._s3.sign("GET", self._blob(workspace_id, sha256), {}, fields, seconds)
+
+    def read(self, workspace_id: str, sha256: str) -> Iterator[bytes]:
+        """The content of a blob in pieces, through this server. Raises :class:`FileNotFoundError` when it is gone."""
+        with self._s3.asking():
+            body = self._s3.client.get_object(Bucket=self._s3.bucket, Key=self._blob(workspace_id, sha256))["Body"]
+            with closing(body):
+                yield from body.iter_chunks(READ_BYTES)
 
     # -- what is there -----------------------------------------------------------------------------------------------
 
@@ -298,9 +214,9 @@ class Bucket:
     def give_up(self, upload_id: str, sha256: str, multipart: str) -> None:
         """Take no more parts of a file, and throw away those that are there."""
         try:
-            with self._asking():
-                self._client.abort_multipart_upload(
-                    Bucket=self._bucket, Key=self._key("uploads", upload_id, sha256), UploadId=multipart
+            with self._s3.asking():
+                self._s3.client.abort_multipart_upload(
+                    Bucket=self._s3.bucket, Key=self._s3.key("uploads", upload_id, sha256), UploadId=multipart
                 )
         except FileNotFoundError:
             pass  # complete, or given up before
@@ -308,11 +224,11 @@ class Bucket:
     def scrap(self, upload_id: str, sha256: str, multipart: str) -> None:
         """Throw away the parts of a file, joined or not."""
         self.give_up(upload_id, sha256, multipart)
-        self._remove(self._key("uploads", upload_id, sha256))
+        self._remove(self._s3.key("uploads", upload_id, sha256))
 
     def discard(self, upload_id: str) -> None:
         """Remove what is left of an upload."""
-        prefix = self._key("uploads", upload_id) + "/"
+        prefix = self._s3.key("uploads", upload_id) + "/"
         for key, multipart in self._multiparts(prefix):
             self.give_up(upload_id, key.rpartition("/")[2], multipart)
         for keys in self._keys(prefix):
@@ -321,14 +237,14 @@ class Bucket:
 
     def all(self) -> Iterator[list[str]]:
         """All blobs as ``workspace/sha256``, a list for each page of S3's."""
-        prefix = self._key("blobs") + "/"
+        prefix = self._s3.key("blobs") + "/"
         for keys in self._keys(prefix):
             split = [key.removeprefix(prefix).split("/") for key in keys]
             yield [f"{names[0]}/{names[2]}" for names in split if len(names) == 3]
 
     def all_uploads(self) -> Iterable[str]:
         """The ids of uploads of which something is there."""
-        prefix = self._key("uploads") + "/"
+        prefix = self._s3.key("uploads") + "/"
         found = {key for key, _ in self._multiparts(prefix)}
         for keys in self._keys(prefix):
             found.update(keys)
@@ -337,60 +253,37 @@ class Bucket:
     def close(self) -> None:
         """Let go of threads and connections. May be called twice."""
         self._pool.shutdown(cancel_futures=True)
-        self._client.close()
-        self._slow.close()
+        self._s3.close()
 
     # -- keys and questions ------------------------------------------------------------------------------------------
 
-    def _key(self, *names: str) -> str:
-        return "/".join((self._prefix, *names) if self._prefix else names)
-
     def _blob(self, workspace_id: str, sha256: str) -> str:
-        return self._key("blobs", workspace_id, sha256[:2], sha256)
+        return self._s3.key("blobs", workspace_id, sha256[:2], sha256)
 
     def _target(self, key: str, fields: dict[str, str], size: int, digest: str | None, seconds: int) -> Target:
         headers = {"content-length": str(size)}
         if digest is not None:
             headers |= {"x-amz-checksum-sha256": encoded(digest), "x-amz-sdk-checksum-algorithm": "SHA256"}
-        url = self._sign("PUT", key, headers, fields, seconds)
+        url = self._s3.sign("PUT", key, headers, fields, seconds)
         return Target(url, {name: value for name, value in headers.items() if name != "content-length"})
 
-    def _sign(self, method: str, key: str, headers: dict[str, str], fields: dict[str, str], seconds: int) -> str:
-        credentials = self._session.get_credentials()
-        if credentials is None:
-            raise _unavailable("the server has no credentials for it any more")
-        frozen = credentials.get_frozen_credentials()
-        return presign(method, f"{self._base}/{quote(key)}", headers, fields, frozen, self._region, seconds)
-
     def _remove(self, key: str) -> None:
-        with self._asking():
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+        with self._s3.asking():
+            self._s3.client.delete_object(Bucket=self._s3.bucket, Key=key)
 
     def _keys(self, prefix: str) -> Iterator[list[str]]:
-        with self._asking():
-            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+        with self._s3.asking():
+            for page in self._s3.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._s3.bucket, Prefix=prefix
+            ):
                 yield [entry["Key"] for entry in page.get("Contents", ())]
 
     def _multiparts(self, prefix: str) -> list[tuple[str, str]]:
-        with self._asking():
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
+        with self._s3.asking():
+            pages = self._s3.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._s3.bucket, Prefix=prefix
+            )
             return [(entry["Key"], entry["UploadId"]) for page in pages for entry in page.get("Uploads", ())]
-
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Raise :class:`FileNotFoundError` for what S3 does not have, :class:`Refusal` 503 when it does not answer."""
-        try:
-            yield
-        except self._answered as error:
-            code = str(getattr(error, "response", {}).get("Error", {}).get("Code"))
-            if code in _MISSING:
-                raise FileNotFoundError(code) from error
-            raise _unavailable(code) from error
-        except self._failures as error:
-            raise _unavailable(type(error).__name__) from error
-
-
-_EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
 def encoded(sha256: str) -> str:
@@ -408,9 +301,3 @@ def part_place(size: int, part: int) -> tuple[int, int]:
     step = part_bytes(size)
     offset = (part - 1) * step
     return offset, min(step, size - offset)
-
-
-def _unavailable(why: str) -> Refusal:
-    return Refusal(
-        503, "INTERNAL_ERROR", f"The bucket with the files does not answer as it should ({why}).", "Try again later."
-    )

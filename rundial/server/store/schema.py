@@ -13,13 +13,16 @@ from rundial.server.store import (
     agents,
     artifacts,
     audit,
+    chunks,
     commands,
     evals,
     json_wire,
     logs,
     media,
     run_edits,
+    run_orders,
     spans,
+    sweep_records,
     users,
 )
 from rundial.server.store.engine import Db, Engine, StoreError
@@ -202,6 +205,9 @@ MIGRATIONS = (
     json_wire.TABLES,
     commands.ROLES,
     _SPREAD,
+    chunks.CHECKSUMS,
+    sweep_records.TABLES,
+    run_orders.TABLES,
 )
 
 

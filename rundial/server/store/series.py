@@ -7,22 +7,22 @@ arrival wins its step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from rundial.server.store.chunks import UNPACKING, Place, differs, leave_out
 from rundial.server.store.columns import Floats, Ints, read_floats, read_ints, unpack_texts
-from rundial.server.store.engine import Db, Engine, Rows
-from rundial.server.store.inbox import Column, KeyName, Kind, Tail, read_tail
+from rundial.server.store.engine import Db, Engine
+from rundial.server.store.inbox import KeyName, Kind, Tail, read_tail
+from rundial.server.store.metric_keys import Entry, key_facts, registered
 
 Window = tuple[float | None, float | None]
 """Smallest and largest step; None for no bound."""
 
 _MOST = float(2**63)
-_SQL_LIST = 500
-"""Parameters of one IN list at most."""
 
 
 class Buckets(NamedTuple):
@@ -38,27 +38,6 @@ class Buckets(NamedTuple):
     last: Floats
 
 
-class KeyFacts(NamedTuple):
-    """What is known of one key of one run: how many points, and the newest: the last of the highest step."""
-
-    name: str
-    kind: Kind
-    points: int
-    last_step: int
-    last_ms: int
-    last_value: float | str
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "metricKey": self.name,
-            "kind": self.kind,
-            "count": self.points,
-            "lastStep": self.last_step,
-            "lastTimeMs": self.last_ms,
-            "lastValue": self.last_value,
-        }
-
-
 class Points(NamedTuple):
     """A series by ascending step, one point for each."""
 
@@ -69,11 +48,16 @@ class Points(NamedTuple):
     values: Floats | list[str]
 
 
-class _Entry(NamedTuple):
+class _Chunk(NamedTuple):
+    """What is read of a chunk; ``times`` are empty when they were not asked for."""
+
     key_id: int
-    name: str
-    kind: Kind
-    upto: int
+    place: int
+    points: int
+    crcs: bytes | None
+    steps: bytes
+    times: bytes
+    values: bytes
 
 
 class Series:
@@ -85,7 +69,7 @@ class Series:
     def keys(self, run_id: str, limit: int) -> list[dict[str, Any]]:
         """The run's metric keys by name, ``limit`` at most."""
         with self._engine.read() as db:
-            return [facts.document() for facts in key_facts(db, run_id, limit)]
+            return [facts.document() for facts in key_facts(db, [run_id], limit)[run_id]]
 
     def points(self, run_id: str, keys: Sequence[str], *, max_points: int | None, order: str) -> list[dict[str, Any]]:
         """The latest value of every step of each key, thinned evenly to ``max_points`` with the newest among them."""
@@ -215,57 +199,6 @@ def latest_by_step(steps: Ints) -> npt.NDArray[np.intp] | None:
     return latest
 
 
-def key_facts(db: Db, run_id: str, limit: int) -> list[KeyFacts]:
-    """The run's keys by name, ``limit`` at most, chunks and inbox taken together. Call inside a read snapshot."""
-    tail = read_tail(db, run_id)
-    facts: dict[KeyName, KeyFacts] = {}
-    fresh = dict.fromkeys(tail.columns)
-    for name, kind, points, step, ms, number, text, upto in db.execute(
-        "SELECT name, kind, points, last_step, last_ms, last_number, last_text, upto"
-        " FROM metric_keys WHERE run_id = ? ORDER BY name, kind LIMIT ?",
-        (run_id, limit),
-    ):
-        known = KeyFacts(name, kind, points, step, ms, number if kind == "number" else text)
-        facts[name, kind] = add_facts(known, tail.column((name, kind), upto))
-        fresh.pop((name, kind), None)
-    # Beyond the limit a key of the inbox may be registered without having been read just now.
-    bound = max(facts) if len(facts) == limit else None
-    for key in fresh:
-        if bound is None or key < bound:
-            column = tail.columns[key]
-            facts[key] = add_facts(None, column, key)
-    return [facts[key] for key in sorted(facts)[:limit]]
-
-
-def add_facts(known: KeyFacts | None, column: Column | None, key: KeyName | None = None) -> KeyFacts:
-    """What is known of a key after ``column`` arrived. ``key`` names one of which nothing was known."""
-    if column is None:
-        assert known is not None
-        return known
-    last = column.last()
-    step, ms, value = int(column.steps[last]), int(column.times[last]), column.values[last]
-    value = value if isinstance(value, str) else float(value)
-    if known is None:
-        assert key is not None
-        return KeyFacts(*key, len(column.steps), step, ms, value)
-    points = known.points + len(column.steps)
-    if step < known.last_step:
-        return known._replace(points=points)
-    return KeyFacts(known.name, known.kind, points, step, ms, value)
-
-
-def registered(db: Db, run_id: str, names: Iterable[str]) -> Iterator[_Entry]:
-    """Those of the keys that have an id, which is what their chunks are stored under."""
-    wanted = list(dict.fromkeys(names))
-    for at in range(0, len(wanted), _SQL_LIST):
-        part = wanted[at : at + _SQL_LIST]
-        marks = ", ".join("?" * len(part))
-        rows = db.execute(
-            f"SELECT key_id, name, kind, upto FROM metric_keys WHERE run_id = ? AND name IN ({marks})", (run_id, *part)
-        )
-        yield from (_Entry(*row) for row in rows.fetchall())
-
-
 def _numbers(db: Db, run_id: str, key: str) -> tuple[Ints, Floats] | None:
     for _, points in _load(db, run_id, [key], times=False):
         if not isinstance(points.values, list):
@@ -294,7 +227,7 @@ def _points(
     db: Db,
     run_id: str,
     key: KeyName,
-    entry: _Entry | None,
+    entry: Entry | None,
     tail: Tail,
     window: Window,
     want_times: bool,
@@ -309,21 +242,42 @@ def _points(
     times = np.empty(count if want_times else 0, "<i8")
     values: Floats | list[str] = [] if key[1] == "text" else np.empty(count, "<f8")
     at = 0
-    for points, step_data, time_data, value_data in _chunks(db, run_id, entry, window, want_times) if entry else ():
-        read_ints(step_data, steps[at : at + points])
-        if want_times:
-            read_ints(time_data, times[at : at + points])
-        if isinstance(values, list):
-            values += unpack_texts(value_data)
-        else:
-            read_floats(value_data, values[at : at + points])
-        at += points
+    for chunk in _chunks(db, run_id, entry, window, want_times) if entry else ():
+        end = at + chunk.points
+        try:
+            _unpack(chunk, steps[at:end], times[at:end] if want_times else None, values, at)
+        except UNPACKING as error:
+            leave_out(Place(run_id, chunk.key_id, chunk.place), str(error))
+            continue
+        at = end
+    end = at + (len(fresh.steps) if fresh else 0)
+    if end < count:  # something was left out
+        steps, times = steps[:end], times[:end]
+        values = values if isinstance(values, list) else values[:end]
     if fresh is not None:
         steps[at:] = fresh.steps
         if want_times:
             times[at:] = fresh.times
         values[at:] = fresh.values
-    return _settled(Points(key[1], steps, times, values))
+    return _settled(Points(key[1], steps, times, values)) if end else None
+
+
+def _unpack(chunk: _Chunk, steps: Ints, times: Ints | None, values: Floats | list[str], at: int) -> None:
+    """A chunk's points into arrays of their length, its values from ``at`` on. Raises one of ``UNPACKING``: damaged."""
+    columns = {"steps": chunk.steps, "vals": chunk.values} | ({} if times is None else {"times": chunk.times})
+    wrong = differs(chunk.crcs, **columns)
+    if wrong is not None:
+        raise ValueError(f"{wrong} are not what was written")
+    read_ints(chunk.steps, steps)
+    if times is not None:
+        read_ints(chunk.times, times)
+    if not isinstance(values, list):
+        read_floats(chunk.values, values[at : at + chunk.points])
+        return
+    texts = unpack_texts(chunk.values)
+    if len(texts) != chunk.points:
+        raise ValueError(f"{len(texts)} values for {chunk.points} points")
+    values += texts
 
 
 _IN_WINDOW = " FROM chunks WHERE run_id = ? AND key_id = ? AND max_step >= ? AND min_step <= ?"
@@ -335,12 +289,14 @@ def _stored(db: Db, run_id: str, key_id: int, window: Window) -> int:
     return found[0] or 0
 
 
-def _chunks(db: Db, run_id: str, entry: _Entry, window: Window, want_times: bool) -> Rows:
+def _chunks(db: Db, run_id: str, entry: Entry, window: Window, want_times: bool) -> Iterator[_Chunk]:
     """Chunks in order of arrival."""
     times = "times" if want_times else "NULL"
-    return db.execute(
-        f"SELECT points, steps, {times}, vals{_IN_WINDOW} ORDER BY place", (run_id, entry.key_id, *_bounds(window))
+    rows = db.execute(
+        f"SELECT key_id, place, points, crcs, steps, {times}, vals{_IN_WINDOW} ORDER BY place",
+        (run_id, entry.key_id, *_bounds(window)),
     )
+    return map(_Chunk._make, rows)
 
 
 def _bounds(window: Window) -> tuple[float, float]:

@@ -58,7 +58,7 @@ class Sqlite:
         self._guard = threading.Lock()
         self._closed = False
 
-    def begin(self, runs: Sequence[str] | None) -> Db:
+    def begin(self, holds: Sequence[str] | None) -> Db:
         """Begin the writer's transaction: nobody else writes to the file."""
         self._writer.execute("BEGIN IMMEDIATE")
         return self._writer

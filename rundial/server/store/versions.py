@@ -10,8 +10,8 @@ import msgspec
 
 from rundial.server.store.accounts import Principal, now_ms, within_bounds, within_project
 from rundial.server.store.admission import document, find_project
+from rundial.server.store.changes import Change
 from rundial.server.store.engine import Db
-from rundial.server.store.ingest import Change
 from rundial.server.store.manifest import LATEST, MAX_METADATA, Initiation
 from rundial.server.store.refusal import not_found
 
@@ -33,6 +33,15 @@ class Run(NamedTuple):
 
     run_id: str
     project_id: str
+    workspace_id: str
+
+
+class StoredFile(NamedTuple):
+    """A file of a version whose content is here."""
+
+    path: str
+    size: int
+    sha256: str
     workspace_id: str
 
 
@@ -302,6 +311,17 @@ def list_files(db: Db, row: Version, limit: int, after: str | None) -> list[Json
     names = ("path", "sizeBytes", "sha256", "contentType", "uri", "etag")
     # Only references have the last two.
     return [dict(zip(names, file if file[4] is not None else file[:4])) for file in rows]
+
+
+def stored_files(db: Db, row: Version, limit: int, after: str) -> list[StoredFile]:
+    """The next files by path that are no references."""
+    rows = db.execute(
+        "SELECT f.path, f.size_bytes, f.sha256, p.workspace_id FROM artifact_files f"
+        " JOIN projects p ON p.project_id = f.project_id"
+        " WHERE f.project_id = ? AND f.artifact_id = ? AND f.uri IS NULL AND f.path > ? ORDER BY f.path LIMIT ?",
+        (row.project_id, row.artifact_id, after, limit),
+    )
+    return [StoredFile(*file) for file in rows]
 
 
 def list_runs(db: Db, artifact_id: str, role: str) -> list[Json]:

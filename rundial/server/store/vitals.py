@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rundial.server.store.accounts import now_ms
+from rundial.server.store.chunks import left_out
 from rundial.server.store.engine import Db, Engine, StoreError
 from rundial.server.store.schema import MIGRATIONS
 
@@ -33,6 +34,8 @@ class Gauges(NamedTuple):
     runs_running: int
     blobs: int
     blob_bytes: int
+    damaged_chunks: int
+    """Chunks that this process left out, because they are not what was written."""
 
 
 class Vitals:
@@ -67,7 +70,7 @@ class Vitals:
             running = db.execute("SELECT count(DISTINCT run_id) FROM streams WHERE status = 'running'").fetchone()[0]
             blobs, size = self._blob_sums(db)
         lag = 0.0 if oldest is None else max(0.0, (now_ms() - oldest) / 1000)
-        return Gauges(batches, int(points or 0), lag, self._engine.waiting, running, blobs, size)
+        return Gauges(batches, int(points or 0), lag, self._engine.waiting, running, blobs, size, left_out())
 
     def _blob_sums(self, db: Db) -> tuple[int, int]:
         with self._guard:

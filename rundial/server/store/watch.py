@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from rundial.server.store.accounts import now_ms
+from rundial.server.store.changes import Change
 from rundial.server.store.engine import Db
-from rundial.server.store.ingest import Change
+
+
+def silent_streams(db: Db, since_ms: int) -> list[tuple[str, str, int]]:
+    """Run, id and last sign of life (Unix milliseconds) of streams that have been silent for too long."""
+    now = now_ms()
+    return db.execute(
+        "SELECT run_id, stream, last_seen_ms FROM streams"
+        " WHERE status = 'running' AND last_seen_ms + silence_ms < ? AND ? + silence_ms < ?",
+        (now, since_ms, now),
+    ).fetchall()
 
 
 def mark_silent(db: Db, since_ms: int) -> list[Change]:
@@ -13,11 +23,7 @@ def mark_silent(db: Db, since_ms: int) -> list[Change]:
     ``since_ms`` is when this server began to listen (Unix milliseconds): what was silent before could not be heard.
     """
     now = now_ms()
-    silent = db.execute(
-        "SELECT run_id, stream, last_seen_ms FROM streams"
-        " WHERE status = 'running' AND last_seen_ms + silence_ms < ? AND ? + silence_ms < ?",
-        (now, since_ms, now),
-    ).fetchall()
+    silent = silent_streams(db, since_ms)
     db.executemany("UPDATE streams SET status = 'crashed' WHERE run_id = ? AND stream = ?", [row[:2] for row in silent])
     changes: list[Change] = []
     for run_id in dict.fromkeys(row[0] for row in silent):
