@@ -6,8 +6,9 @@
 
 For each fault a trainer of its own logs at a steady pace through a proxy that misbehaves, or onto a disk that does. A
 stopped process stops in whatever call it is in, so what lasts longer is hit more often: the second twin counts up for
-as long as ``log()`` usually takes. Then the fault ends, and what was accepted must arrive or, on a disk that was full,
-be counted. The exit code is 1 when something was not.
+as long as ``log()`` usually takes. The three take turns in who is first after a pause, when a process is stopped most.
+Then the fault ends, and what was accepted must arrive or, on a disk that was full, be counted. The exit code is 1 when
+something was not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import permutations
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -85,19 +87,19 @@ def trainer(calls: int) -> None:
     print(run.id, flush=True)
     sys.stdin.readline()
     times: dict[str, list[int]] = {"": [], "_long": [], "_empty": []}
+    orders = list(permutations(times))
     accepted, start = WARM_UP, time.monotonic()
     for step in range(WARM_UP, WARM_UP + calls):
         row = {"x": step / 3}
-        first = perf_counter_ns()
-        empty(row, step=step)
-        second = perf_counter_ns()
-        accepted += log(row, step=step)
-        third = perf_counter_ns()
-        count_up(turns)
-        fourth = perf_counter_ns()
-        times["_empty"].append(second - first)
-        times[""].append(third - second)
-        times["_long"].append(fourth - third)
+        for what in orders[step % len(orders)]:
+            began = perf_counter_ns()
+            if what == "":
+                accepted += log(row, step=step)
+            elif what == "_long":
+                count_up(turns)
+            else:
+                empty(row, step=step)
+            times[what].append(perf_counter_ns() - began)
         time.sleep(max(0.0, start + (step - WARM_UP) / PACE - time.monotonic()))
     figures = {f"longest{name}": max(found) / 1e3 for name, found in times.items()}
     figures |= {f"slow{name}": sum(it > SLOW_NS for it in found) for name, found in times.items()}

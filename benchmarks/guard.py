@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY))
 
 import rundial as rd  # noqa: E402 - the checkout this file stands in, installed or not
-from rundial.spool import scan_segment  # noqa: E402
+from rundial.segments import scan_segment  # noqa: E402
 
 MAX_RATIO = 50.0
 """Largest median ratio of ``run.log()`` to an empty function. It is about 30 today, on busy cores too."""

@@ -44,7 +44,7 @@ import rundial as rd  # noqa: E402
 from rundial.errors import WireError  # noqa: E402
 from rundial.events import Event, Gap, Metrics  # noqa: E402
 from rundial.recovery import deliver_folder  # noqa: E402
-from rundial.spool import scan_segment  # noqa: E402
+from rundial.segments import scan_segment  # noqa: E402
 from rundial.testing import MemoryTransport  # noqa: E402
 from tests.flows import proxy as faults  # noqa: E402
 

@@ -13,20 +13,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rundial import runs
+from rundial import lean  # noqa: F401 - first: what follows imports msgspec
 from rundial.config import Distributed, Mode
+from rundial.current import alert, checkpoint, current_run, finish, log, rule
 from rundial.diagnostics import Diagnostics
 from rundial.errors import AuthError, ConfigError, RequestError, RundialError, UnreachableError
 from rundial.events import ResumeMode, RunKind
-from rundial.runs import (
-    Run,
-    alert,
-    checkpoint,
-    finish,
-    init,
-    log,
-    rule,
-)
+from rundial.runs import Run, init
 from rundial.switch import enabled, is_enabled, reset_enabled, set_enabled
 from rundial.version import __version__
 
@@ -117,7 +110,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "run":  # the current run changes, so it is asked for each time
-        return runs.current()
+        return current_run()
     place = _PLACES.get(name)
     if place is None:
         raise AttributeError(f"module 'rundial' has no attribute {name!r}")

@@ -6,33 +6,24 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
+from rundial import downloads
+from rundial.artifact_paths import URI, clean_name, clean_path, folder_name, inside, last_part, location, members
 from rundial.config import Settings, local_server
 from rundial.delivery import Refusal, StoreClient
 from rundial.errors import RequestError, RundialError, UnreachableError
-from rundial.events import RunStart, clean_key
+from rundial.events import RunStart
 from rundial.pipeline import Pipeline
 from rundial.protocols import owner_fields
 from rundial.staging import COPY_BYTES, Job, Reference, remove_job, stage_file
-from rundial.transport import delay
 from rundial.values import plain, step_number
 
-T = TypeVar("T")
-MAX_FILES = 100_000
-MAX_PATH_LENGTH = 1024
 MOST_COPIED = 100
 """Files of a folder that are copied at the call, when they are small; more would keep the caller."""
-DOWNLOADS_AT_ONCE = 4
-PATIENCE_SECONDS = 5.0
-"""How long a server that does not answer, or does not know the run yet, is asked again."""
-DOWNLOAD_TRIES = 3
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
 
 # -- logging -----------------------------------------------------------------------------------------------------------
@@ -41,21 +32,20 @@ _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 def log_artifact(
     pipeline: Pipeline,
     path_or_dir: Any,
-    *,
-    name: str | None,
-    type: str | None,
-    aliases: Sequence[str] | None,
-    metadata: Mapping[str, Any] | None,
-    keep_last: int | None,
-    retention_policy: Mapping[str, Any] | None,
-    step: int | None,
+    name: str | None = None,
+    type: str | None = None,
+    aliases: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    keep_last: int | None = None,
+    retention_policy: Mapping[str, Any] | None = None,
+    step: int | None = None,
 ) -> bool:
     """Stage a file, a folder or a reference and hand it to the upload threads; False, and counted, if it cannot be."""
     uploads = pipeline.uploads
     try:
-        text = _location(path_or_dir)
+        text = location(path_or_dir)
         job = Job(
-            clean_name(name or _last_part(text)),
+            clean_name(name or last_part(text)),
             type=None if type is None else str(type),
             aliases=[aliases] if isinstance(aliases, str) else [str(alias) for alias in aliases or ()],
             metadata=plain(metadata or {}),
@@ -63,8 +53,8 @@ def log_artifact(
             step=_step(pipeline, step),
             time_ns=time.time_ns(),
         )
-        if _URI.match(text):
-            job.references = [Reference(_last_part(text), text)]
+        if URI.match(text):
+            job.references = [Reference(last_part(text), text)]
             return uploads.submit_staged(_new_folder(pipeline), job)
         return _stage(pipeline, Path(text), job)
     except _NoRoom as error:
@@ -76,26 +66,6 @@ def log_artifact(
     except Exception as error:  # noqa: BLE001 - nothing a stranger's path, name or step does may reach the training
         uploads.refuse("artifact", "invalid", f"artifact was not stored: {error}")
     return False
-
-
-def clean_name(name: object) -> str:
-    """Any object as the name of an artifact, in which ``:`` and ``/`` would be read as part of a reference."""
-    return clean_key(str(name).strip().replace("/", "-").replace(":", "-"))
-
-
-def _location(path_or_dir: Any) -> str:
-    text = os.fspath(path_or_dir)
-    text = os.fsdecode(text) if isinstance(text, bytes) else text
-    if not text:
-        raise ValueError("its path is empty")
-    if text.startswith("file://"):
-        return unquote(urlsplit(text).path)
-    return text if _URI.match(text) else os.path.normpath(Path(text).expanduser().absolute())
-
-
-def _last_part(text: str) -> str:
-    path = urlsplit(text).path or urlsplit(text).netloc if _URI.match(text) else text
-    return path.rstrip("/").rpartition("/")[2] or "artifact"
 
 
 def _step(pipeline: Pipeline, step: Any) -> int | None:
@@ -121,17 +91,17 @@ def _retention(keep_last: int | None, policy: Mapping[str, Any] | None) -> dict[
 def _stage(pipeline: Pipeline, path: Path, job: Job) -> bool:
     uploads = pipeline.uploads
     if not path.is_dir():
-        members, total = [(_clean_path(path.name), path)], path.stat().st_size
+        found, total = [(clean_path(path.name), path)], path.stat().st_size
     else:
-        members, skipped = _members(path)
-        some = members[:MOST_COPIED]
-        total = sum(member.stat().st_size for _, member in some) if len(some) == len(members) else COPY_BYTES + 1
+        found, skipped = members(path)
+        some = found[:MOST_COPIED]
+        total = sum(member.stat().st_size for _, member in some) if len(some) == len(found) else COPY_BYTES + 1
         if skipped:
             message = f"{skipped} entries of {path} were left out: links that lead out of it, and what is no file."
             pipeline.counters.warn_once("artifact links", message)
     folder = _new_folder(pipeline)
     try:
-        for number, (inner, member) in enumerate(members):
+        for number, (inner, member) in enumerate(found):
             job.files.append(stage_file(member, folder, str(number), inner, small=total <= COPY_BYTES))
     except BaseException:
         remove_job(folder)
@@ -148,50 +118,6 @@ def _new_folder(pipeline: Pipeline) -> Path:
         return pipeline.uploads.new_folder()
     except OSError as error:
         raise _NoRoom(str(error)) from error
-
-
-def _members(root: Path) -> tuple[list[tuple[str, Path]], int]:
-    """The files of a folder by their paths in the artifact, in order, and how many entries were left out."""
-    real = os.path.realpath(root)
-    found: dict[str, Path] = {}
-    skipped = 0
-    for entry in _walk(real):
-        if not _belongs(entry, real):
-            skipped += 1
-            continue
-        inner = _clean_path(os.path.relpath(entry.path, real))
-        while inner in found:
-            inner += "~"  # two names that differ only in characters no path may have
-        found[inner] = Path(entry.path)
-        if len(found) > MAX_FILES:
-            raise ValueError(f"{root} holds more than {MAX_FILES:,} files; pack them first")
-    if not found:
-        raise ValueError(f"{root} holds no files")
-    return sorted(found.items()), skipped
-
-
-def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
-            else:
-                yield entry
-
-
-def _belongs(entry: os.DirEntry[str], root: str) -> bool:
-    if not entry.is_symlink():
-        return entry.is_file(follow_symlinks=False)
-    real = Path(entry.path).resolve()
-    return real.is_relative_to(root) and real.is_file()
-
-
-def _clean_path(path: str) -> str:
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\\", "_")
-    text = "".join(c if c.isprintable() else "\ufffd" for c in text)
-    if len(text) > MAX_PATH_LENGTH:
-        raise ValueError(f"a path in it has more than {MAX_PATH_LENGTH:,} characters: {text[:60]}...")
-    return text
 
 
 # -- using -------------------------------------------------------------------------------------------------------------
@@ -242,9 +168,9 @@ class Artifact:
             RequestError: the server refuses or does not answer.
             OSError: the folder cannot be written.
         """
-        root = Path(dir) if dir is not None else Path("artifacts") / f"{_folder_name(self.name)}-v{self.version}"
+        root = Path(dir) if dir is not None else Path("artifacts") / f"{folder_name(self.name)}-v{self.version}"
         # Every path is checked before the first byte is written.
-        wanted = [(file, _inside(root, str(file.get("path")))) for file in self.files if not file.get("uri")]
+        wanted = [(file, inside(root, str(file.get("path")))) for file in self.files if not file.get("uri")]
         root.mkdir(parents=True, exist_ok=True)
         if len(wanted) <= 1:
             for file, place in wanted:
@@ -252,7 +178,7 @@ class Artifact:
             return root
         from concurrent.futures import ThreadPoolExecutor
 
-        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE, "rundial-download") as pool:
+        with ThreadPoolExecutor(downloads.AT_ONCE, "rundial-download") as pool:
             tasks = [pool.submit(self._fetch, file, root, place) for file, place in wanted]
             try:
                 for task in tasks:
@@ -264,12 +190,12 @@ class Artifact:
 
     def get_path(self, path: str, dir: str | os.PathLike[str] | None = None) -> Path:
         """Bring one file and give its place; as :meth:`download`. A RundialError when there is no such file."""
-        root = Path(dir) if dir is not None else Path("artifacts") / f"{_folder_name(self.name)}-v{self.version}"
+        root = Path(dir) if dir is not None else Path("artifacts") / f"{folder_name(self.name)}-v{self.version}"
         for file in self.files:
             if file.get("path") == path:
                 if file.get("uri"):
                     raise RundialError(f"{path!r} of {self!r} is a reference to {file['uri']}; fetch it from there.")
-                place = _inside(root, path)
+                place = inside(root, path)
                 root.mkdir(parents=True, exist_ok=True)
                 self._fetch(file, root, place)
                 return place
@@ -279,21 +205,8 @@ class Artifact:
         return [repr(file.get("path")) for file in self.files[:10]]
 
     def _fetch(self, file: Mapping[str, Any], root: Path, place: Path) -> None:
-        path, size, digest = str(file["path"]), file.get("sizeBytes"), file.get("sha256")
-        if _is_right(place, size, digest):
-            return
-        if not place.parent.resolve().is_relative_to(root.resolve()):
-            raise RundialError(f"{path!r} leads out of {root} through a symbolic link; nothing was written there.")
-        place.parent.mkdir(parents=True, exist_ok=True)
         run_id = self._made_by if self._client.owner else self.run_id  # an older server wants the run it is of
-        body = {"runId": run_id, "artifactId": self.id, "path": path}
-
-        def transfer() -> None:
-            found = self._client.call("artifacts/download", body)
-            with self._client.open(str(found["url"])) as pieces:
-                _write(place, pieces, size, digest, path)
-
-        _patiently(self._client, transfer, DOWNLOAD_TRIES)
+        downloads.fetch(self._client, {"runId": run_id, "artifactId": self.id}, file, root, place)
 
 
 def use(settings: Settings, start: RunStart, artifact_ref: str) -> Artifact:
@@ -301,7 +214,7 @@ def use(settings: Settings, start: RunStart, artifact_ref: str) -> Artifact:
     client = _client(settings)
     client.owner = owner_fields(client, start.workspace, start.project)
     body = {"runId": start.run_id, "artifactRef": str(artifact_ref)}
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + downloads.PATIENCE_SECONDS
 
     def ask() -> dict[str, Any]:
         while True:
@@ -315,7 +228,7 @@ def use(settings: Settings, start: RunStart, artifact_ref: str) -> Artifact:
                     raise
                 time.sleep(0.1)
 
-    answer = _patiently(client, ask, None)
+    answer = downloads.patiently(client, ask, None)
     document = answer.get("artifact")
     if not isinstance(document, dict) or not document.get("artifactId"):
         raise RequestError(f"{client.endpoint} did not say which artifact {artifact_ref!r} is; update the server.")
@@ -326,76 +239,8 @@ def _client(settings: Settings) -> StoreClient:
     if settings.mode != "online":
         raise RequestError(f"artifacts can only be looked up with mode='online'; this run's mode is {settings.mode!r}.")
     if settings.endpoint is not None:
-        return StoreClient(settings.endpoint, settings.api_key, settings.request_timeout_seconds, DOWNLOADS_AT_ONCE)
+        return StoreClient(settings.endpoint, settings.api_key, settings.request_timeout_seconds, downloads.AT_ONCE)
     server = local_server()
     if server is None:
         raise UnreachableError("no local server is running to look artifacts up; `rundial ui` starts one.")
-    return StoreClient(server.url, server.api_key, settings.request_timeout_seconds, DOWNLOADS_AT_ONCE)
-
-
-def _patiently(client: StoreClient, call: Callable[[], T], tries: int | None) -> T:
-    """Call again while the server does not answer: ``tries`` times, or for some seconds. Raises what is to be said."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    attempt = 0
-    while True:
-        attempt += 1
-        try:
-            return call()
-        except Refusal as refusal:
-            over = time.monotonic() >= deadline if tries is None else attempt >= tries
-            if refusal.outcome.verdict == "retry" and not over:
-                time.sleep(min(delay(refusal.outcome, attempt), PATIENCE_SECONDS))
-                continue
-            error = refusal.error
-            if error.status_code is None:
-                raise UnreachableError(f"{error}. Is the server running, and is this its address?") from None
-            raise error from None
-        except _Torn as torn:
-            if attempt >= DOWNLOAD_TRIES:
-                raise RundialError(f"{torn} Nothing of it was kept.") from None
-
-
-class _Torn(Exception):
-    """What came is not what was stored."""
-
-
-def _write(place: Path, pieces: Iterator[bytes], size: object, digest: object, path: str) -> None:
-    import hashlib
-
-    draft = place.with_name(f".{place.name[:100]}.{os.urandom(6).hex()}.part")
-    hashed = hashlib.sha256()
-    length = 0
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o666)
-    try:
-        with open(fd, "wb", buffering=0) as file:
-            for piece in pieces:
-                file.write(piece)
-                hashed.update(piece)
-                length += len(piece)
-        if (isinstance(size, int) and length != size) or (digest and hashed.hexdigest() != digest):
-            raise _Torn(f"{path!r} did not come as it was stored: {length:,} bytes, of a different content.")
-        draft.replace(place)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _is_right(place: Path, size: object, digest: object) -> bool:
-    import hashlib
-
-    if not digest or place.is_symlink() or not place.is_file() or place.stat().st_size != size:
-        return False
-    with place.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == digest
-
-
-def _inside(root: Path, path: str) -> Path:
-    """The place of a file below a folder. Raises :class:`RundialError` for a path that would leave it."""
-    parts = path.split("/")
-    if not path or "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in parts):
-        raise RundialError(f"the server names a file {path!r}, which would lie outside {root}; nothing was downloaded.")
-    return root.joinpath(*parts)
-
-
-def _folder_name(name: str) -> str:
-    text = re.sub(r"[^\w.\-]+", "-", name).strip(".") or "artifact"
-    return text[:100]
+    return StoreClient(server.url, server.api_key, settings.request_timeout_seconds, downloads.AT_ONCE)

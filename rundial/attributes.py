@@ -111,7 +111,7 @@ def _attribute(value: Any, depth: int) -> Any:
     fields = getattr(value, "__dataclass_fields__", None)
     if fields is not None and not isinstance(value, type):
         return {name: named(name, getattr(value, name), depth + 1) for name in fields}
-    if hasattr(value, "tolist"):
+    if hasattr(value, "tolist") and not isinstance(value, type):
         return _array(value, depth)
     if type(value).__name__ == "Namespace":
         kept = plain(value, depth)

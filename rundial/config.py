@@ -87,7 +87,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     spool_max_age_seconds: float | None = None
     """Age beyond which unsent data is dropped and counted; None keeps it until the byte bound."""
     flush_interval_seconds: float = 0.5
-    """How often the worker looks at the queue."""
+    """How often the worker looks at the queue, and about how often it sends."""
     request_timeout_seconds: float = 7.0
     gzip_enabled: bool = True
     gzip_min_bytes: int = 1024

@@ -10,9 +10,12 @@ import sys
 import time
 import warnings
 from collections import Counter
-from typing import Literal
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 Health = Literal["healthy", "degraded", "buffering", "error", "disabled"]
 
@@ -141,6 +144,42 @@ class Diagnostics(Struct, frozen=True, kw_only=True):
         return self.logged == self.acknowledged + self.pending + self.dropped_total
 
 
+_WORST: tuple[Health, ...] = ("disabled", "healthy", "buffering", "degraded", "error")
+
+
+def added(accounts: Sequence[Diagnostics]) -> Diagnostics:
+    """Several accounts as one, as healthy as the worst of them."""
+    if len(accounts) == 1:
+        return accounts[0]
+    total: dict[str, Any] = {"logged": 0, "acknowledged": 0, "pending": 0}
+    for account in accounts:
+        for name, value in asdict(account).items():
+            total[name] = _sum(total.get(name), value)
+    total["health"] = max((account.health for account in accounts), key=_WORST.index, default="healthy")
+    return Diagnostics(**total)
+
+
+def _sum(left: Any, right: Any) -> Any:
+    if isinstance(right, bool):
+        return bool(left) or right
+    if isinstance(right, int | float):
+        return (left or 0) + right
+    if isinstance(right, dict):
+        return dict(Counter(left or {}) + Counter(right))
+    return right or left
+
+
+class Tally:
+    """What became of the uploads of one kind: ``logged = uploaded + pending + dropped``."""
+
+    def __init__(self) -> None:
+        self.logged = 0
+        self.uploaded = 0
+        self.pending = 0
+        self.bytes_uploaded = 0
+        self.dropped: Counter[str] = Counter()
+
+
 class Counters:
     """What the parts of one pipeline count. Increments are made under a lock only where threads can meet."""
 
@@ -178,9 +217,16 @@ class Counters:
 
 
 def warn(message: str) -> None:
-    """A RuntimeWarning that never becomes an exception in the caller, also under ``python -W error``."""
+    """A RuntimeWarning at the line that called us; it never becomes an exception there, also under ``-W error``."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 2
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "rundial":
+        frame, level = frame.f_back, level + 1
     try:
-        warnings.warn(f"rundial: {message}", RuntimeWarning, stacklevel=2)
+        if frame is None or frame.f_globals.get("__name__") == "threading":  # a thread of ours: no line of theirs
+            warnings.warn_explicit(f"rundial: {message}", RuntimeWarning, "rundial", 1, module="rundial")
+        else:
+            warnings.warn(f"rundial: {message}", RuntimeWarning, stacklevel=level)
     except RuntimeWarning:
         say(f"warning: {message}")
 

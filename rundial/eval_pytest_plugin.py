@@ -14,6 +14,7 @@ import pytest
 
 from rundial import evals, runs, tracing
 from rundial.config import resolve
+from rundial.current import current_run, set_current_run
 from rundial.errors import ConfigError, RundialError
 from rundial.evals import EvalRun
 from rundial.events import RunStart
@@ -62,7 +63,7 @@ class Recorder:
     def pytest_sessionstart(self) -> None:
         """Begin the eval run. A mistake in the configuration is one of usage; a server that says no is not."""
         self._apart = self._config.pluginmanager.hasplugin("dsession")
-        before = runs.current()
+        before = current_run()
         try:
             self._run = _begin(self._config)
         except ConfigError as error:
@@ -70,7 +71,7 @@ class Recorder:
         except RundialError as error:
             self._problem = str(error)
         finally:
-            runs._current = before  # the tests may well have runs of their own
+            set_current_run(before)  # the tests may well have runs of their own
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A test begins."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rundial.diagnostics import Counters
 from rundial.events import EvalResult, clean_key
+from rundial.open_spans import innermost
 from rundial.pipeline import Pipeline
 from rundial.values import plain, scalar, text
 from rundial.wire import encode
@@ -186,8 +186,7 @@ def _bounded(counters: Counters, scorer: str, meta: dict[str, Any]) -> dict[str,
 
 def current_trace(pipeline: Pipeline) -> str | None:
     """The trace of the span that this thread or task is inside of, if it belongs to the same run."""
-    tracing = sys.modules.get("rundial.tracing")  # it stands above this module, and a span that exists has loaded it
-    span = None if tracing is None else tracing.current_span()
+    span = innermost.get()
     return None if span is None or span._run._opened is not pipeline else str(span.trace_id)
 
 

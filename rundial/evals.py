@@ -13,6 +13,7 @@ from typing import Any
 
 from rundial import runs
 from rundial.config import Mode
+from rundial.current import current_run, set_current_run
 from rundial.errors import ConfigError
 from rundial.eval_results import current_trace, results_of, send
 from rundial.events import EvalStart, RunUpdate, clean_key
@@ -74,10 +75,10 @@ class EvalSuite:
         """
         own_id = f"evr_{new_run_id()[4:]}" if eval_run_id is None else _identifier(eval_run_id)
         arguments = {"group": self.name, "resume": "never" if run_id is None else "allow", **self._options, **options}
-        before = runs.current()
+        before = current_run()
         run = runs.init(kind="eval", config=config, run_id=run_id, name=name, **arguments)
         if before is not None:
-            runs._current = before  # what a training logs goes on into its own run
+            set_current_run(before)  # what a training logs goes on into its own run
         return EvalRun(run, self, own_id)
 
     def __repr__(self) -> str:

@@ -86,6 +86,8 @@ class RunUpdate(Struct, array_like=True, tag=3):
     job_type: str | None = None
     environment: dict[str, Any] | None = None
     """What :mod:`rundial.snapshot` found out about the machine, the packages and the repository."""
+    sweep: dict[str, Any] | None = None
+    """The sweep that the run belongs to, ``{"id", "name", "config"}``: it may have been made without a server."""
 
 
 class RunEnd(Struct, array_like=True, tag=4):

@@ -203,7 +203,8 @@ def _refusal(operation: str, status: int, content: bytes) -> RequestError:
         pass  # a proxy's page: the status has to speak for it
     text = f"{operation} failed with HTTP {status}"
     if message:
-        text += f" ({code}: {message})" if code else f" ({message})"
+        said = message.removesuffix(".")
+        text += f" ({code}: {said})" if code else f" ({said})"
     if hint:
         text += f". Hint: {hint}"
     kind = AuthError if status in (401, 403) else RequestError

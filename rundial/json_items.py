@@ -89,7 +89,7 @@ def update_config(update: RunUpdate) -> tuple[Json, list[str]]:
     """What a change to a run is as entries of its config, and what of it has no place there."""
     own = {name: getattr(update, name) for name in _PATCHED}
     entries, cut = flat_config({**(update.config or {}), **_own(own)})
-    return entries, cut + (["environment"] if update.environment else [])
+    return entries, cut + [name for name in ("environment", "sweep") if getattr(update, name)]
 
 
 def _own(fields: Json) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,9 +11,10 @@ import msgspec
 
 from rundial import json_items, json_notes
 from rundial.delivery import Refusal
-from rundial.events import SYSTEM_PREFIX, EvalStart, RunEnd, RunStart
+from rundial.events import SYSTEM_PREFIX, EvalStart, Gap, Ledger, RunEnd, RunStart
 from rundial.json_api import Json, JsonApi, Target, segments
 from rundial.transport import CLIENT, Outcome
+from rundial.wire import Chunk, decode_chunk
 
 MAX_KEYS = 100
 KEYS_AT_ONCE = 8
@@ -45,10 +47,15 @@ class StreamState:
         """Why the last delivery stopped half way, until that was said."""
         self.rejected: dict[int, Json] = {}
         self.left_out: dict[int, Counter[str]] = {}
+        self.rejections = 0
+        """All records that no request carries, those included that were told of."""
+        self.gaps: Counter[str] = Counter()
+        self.ledger: Ledger | None = None
         self._place = (endpoint, stream)
         note = json_notes.read(endpoint, stream)
         if note is not None:
             self.next, self.done, self.start, self.target = note.next, note.done, note.start, note.target
+            self.rejections, self.gaps, self.ledger = note.rejected, Counter(note.gaps), note.ledger
 
     @property
     def item(self) -> Json:
@@ -56,18 +63,27 @@ class StreamState:
         assert self.start is not None and self.target is not None
         return {"projectId": self.target.project_id, "runId": self.start.run_id}
 
-    def note(self) -> None:
+    def note(self, ended_ns: int | None = None) -> None:
         """Write down how far it is."""
         if self.start is not None and self.target is not None:
             start = msgspec.structs.replace(self.start, config={}, tags=[])
-            json_notes.write(*self._place, json_notes.Note(self.next, self.done, start, self.target))
+            account = self.rejections, dict(self.gaps), self.ledger, ended_ns
+            json_notes.write(*self._place, json_notes.Note(self.next, self.done, start, self.target, *account))
 
-    def forget(self) -> None:
-        """The stream is whole at the server: nobody will go on with it."""
-        json_notes.remove(*self._place)
+    def end(self) -> None:
+        """The stream is whole at the server: nobody will go on with it, but somebody may ask."""
+        self.note(time.time_ns())
+        json_notes.end(*self._place)
+
+    def pass_over(self, chunk: Chunk) -> None:
+        """Count what a gap stands for."""
+        for gap in decode_chunk(chunk)[0]:
+            if isinstance(gap, Gap):
+                self.gaps[gap.reason] += chunk.count
 
     def reject(self, seq: int, code: str, reason: str) -> None:
         """Count a record that no request carries."""
+        self.rejections += seq not in self.rejected
         self.rejected[seq] = {"seq": seq, "code": code, "reason": reason}
 
     def leave_out(self, seq: int, what: Sequence[str]) -> None:

@@ -100,7 +100,7 @@ class JsonTransport:
                 self._take(stream, state, chunk)
                 state.next = chunk.next
                 if "end" in state.done:
-                    state.forget()
+                    state.end()
                 else:
                     state.note()
                 if time.monotonic() > until:
@@ -146,7 +146,7 @@ class JsonTransport:
     def _take(self, stream: str, state: StreamState, chunk: Chunk) -> None:
         """Send what a chunk holds. Raises :class:`Refusal` when not all of it is at the server."""
         if chunk.is_gap:
-            return
+            return state.pass_over(chunk)
         found, bad = decode_chunk(chunk)
         missing = {record.seq: record.reason for record in bad}
         sequence = (seq for seq in range(chunk.first, chunk.next) if seq not in missing)
@@ -173,6 +173,8 @@ class JsonTransport:
             if isinstance(event, RunEnd) and self._is_new(state, "end", seq):
                 end_run(self._api, state, seq, event)
                 state.done["end"] = seq + 1
+            elif isinstance(event, Ledger):
+                state.ledger = event
             elif not isinstance(event, _CARRIED):
                 state.reject(seq, UNSUPPORTED, f"the server has no place for {type(event).__name__}")
 
@@ -290,7 +292,7 @@ class JsonTransport:
         return {0: str(outcome.error)}
 
 
-_CARRIED = (RunStart, RunEnd, RunUpdate, Metrics, LogLine, Marker, Span, EvalStart, EvalResult, Gap, Ledger)
+_CARRIED = (RunStart, RunEnd, RunUpdate, Metrics, LogLine, Marker, Span, EvalStart, EvalResult, Gap)
 
 
 def _lines(state: StreamState, events: list[tuple[int, Event]]) -> list[_Numbered]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from rundial.current import current_run
 from rundial.events import LEVELS, LogLine
 from rundial.pipeline import Pipeline
 from rundial.wire import encode
@@ -108,7 +108,7 @@ class LogHandler(logging.Handler):
         """Queue one record. Never raises."""
         if self._inside or _is_own(record):  # what is logged while a record is formatted would come here again
             return
-        run = _current() if self._run is None else self._run
+        run = current_run() if self._run is None else self._run
         if run is None or run.status != "running":
             return
         pipeline = run._pipeline
@@ -122,13 +122,6 @@ class LogHandler(logging.Handler):
             _refuse(pipeline, f"a record of logger {record.name!r} could not be formatted: {error}")
         finally:
             self._inside = False
-
-
-def _current() -> Run | None:
-    # runs.py stands above this module, which must not import it; a run that exists has loaded it.
-    runs = sys.modules.get("rundial.runs")
-    found: Run | None = None if runs is None else runs.current()
-    return found
 
 
 def _is_own(record: logging.LogRecord) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,7 +15,8 @@ import msgspec
 from rundial import runs
 from rundial.client import HttpClient
 from rundial.config import DEFAULT_PROJECT, DEFAULT_WORKSPACE, Distributed, Mode, resolve
-from rundial.diagnostics import Diagnostics, Health, warn
+from rundial.current import current_run, set_current_run
+from rundial.diagnostics import Diagnostics, added, warn
 from rundial.distributed import detect_rank
 from rundial.errors import ConfigError
 from rundial.evals import EvalSuite, suite
@@ -29,8 +29,6 @@ from rundial.wire import encode
 
 if TYPE_CHECKING:
     from rundial import artifacts
-
-_WORST: tuple[Health, ...] = ("disabled", "healthy", "buffering", "degraded", "error")
 
 
 class Client(HttpClient):
@@ -96,7 +94,7 @@ class Client(HttpClient):
 
     def diagnostics(self) -> Diagnostics:
         """The accounts of all runs this client knows, added up."""
-        return _added([run.diagnostics() for run in self._known()])
+        return added([run.diagnostics() for run in self._known()])
 
     def flush(self, timeout_seconds: float | None = None) -> bool:
         """Wait until everything logged through this client is acknowledged, or written where no server is to have it.
@@ -161,7 +159,7 @@ class Client(HttpClient):
         """
         settings = msgspec.structs.asdict(self._settings)
         settings |= {"project": project_id, "workspace": workspace or self._settings.workspace}
-        before = runs.current()
+        before = current_run()
         run = runs.init(
             name=run_name,
             run_id=run_id,
@@ -174,7 +172,7 @@ class Client(HttpClient):
             system_metrics_provider=self._provider,
             **settings,
         )
-        runs._current = before
+        set_current_run(before)
         with self._lock:
             self._started[run.id] = run
         return run
@@ -390,25 +388,3 @@ class Client(HttpClient):
 
 
 RundialClient = Client
-
-
-def _added(accounts: list[Diagnostics]) -> Diagnostics:
-    """Several accounts as one."""
-    if len(accounts) == 1:
-        return accounts[0]
-    total: dict[str, Any] = {"logged": 0, "acknowledged": 0, "pending": 0}
-    for account in accounts:
-        for name, value in msgspec.structs.asdict(account).items():
-            total[name] = _sum(total.get(name), value)
-    total["health"] = max((account.health for account in accounts), key=_WORST.index, default="healthy")
-    return Diagnostics(**total)
-
-
-def _sum(left: Any, right: Any) -> Any:
-    if isinstance(right, bool):
-        return bool(left) or right
-    if isinstance(right, int | float):
-        return (left or 0) + right
-    if isinstance(right, dict):
-        return dict(Counter(left or {}) + Counter(right))
-    return right or left

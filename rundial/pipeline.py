@@ -12,25 +12,27 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from rundial.config import Settings, home, local_server, server_file
-from rundial.delivery import StoreClient
-from rundial.diagnostics import Counters, Diagnostics, Health, amount, say, warn
+from rundial.diagnostics import Counters, Diagnostics, Health, Tally, amount, say, warn
 from rundial.errors import RequestError
-from rundial.events import Event, Ledger, RunEnd, RunStart, RunUpdate
-from rundial.forks import prepare
+from rundial.events import Ack, Event, Ledger, RunEnd, RunStart, RunUpdate
+from rundial.forks import load, prepare
 from rundial.names import new_stream_id
-from rundial.protocols import AnyTransport, is_known_to_lack_records
 from rundial.queue import QUEUE_SUFFIX, Queue, queue_folder
-from rundial.spool import Spool, prepare_directory, register
+from rundial.spool import Spool
+from rundial.spool_directories import prepare_directory, register
 from rundial.transport import Transport
-from rundial.uploads import Uploads, remove_empty
 from rundial.wire import MAX_RECORD_BYTES, encode
 from rundial.worker import Worker
+
+if TYPE_CHECKING:
+    from rundial.uploads import Uploads
 
 MAX_WAITING = 4096
 """Calls that may wait for values on an accelerator."""
@@ -65,6 +67,8 @@ class Pipeline:
         self._final: Diagnostics | None = None
         self._waiting: deque[Callable[[], bool]] = deque()
         self._resolving = threading.RLock()
+        self._uploads: Uploads | None = None
+        self._opening = threading.RLock()
         self.on_child: Callable[[], None] = lambda: None
         """Called in a forked child when it opens a stream of its own."""
         self._open_spool()
@@ -104,19 +108,11 @@ class Pipeline:
         )
         self.queue.wake = self.worker.wake
         self.worker.before_move = self._before_move
-        worker = self.worker
-        self._uploads = Uploads(
-            self.spool.folder,
-            {name: value for name, value in self._meta().items() if name != "opening"},
-            self.settings,
-            self.counters,
-            self.store,
-            ready=lambda: worker.acknowledged > 0,
-        )
 
     def _before_move(self) -> None:
         self.resolve()
-        self._uploads.look()
+        if self._uploads is not None:
+            self._uploads.look()
 
     def _server(self) -> tuple[str, str | None] | None:
         if self.settings.endpoint is not None:
@@ -137,7 +133,28 @@ class Pipeline:
         """Where artifacts and media go; see :mod:`rundial.uploads`."""
         if self._detached and not self.closed:
             self.emit(RunUpdate(time.time_ns()))  # a forked child's first record opens a stream of its own
-        return self._uploads
+        with self._opening:
+            if self._uploads is None:
+                opened = self._open_uploads()
+                self._uploads = self._uploads or opened  # a signal handler may have been quicker
+            return self._uploads
+
+    def _open_uploads(self) -> Uploads:
+        load("rundial.uploads")  # most runs upload nothing
+        from rundial.uploads import Uploads
+
+        worker = self.worker
+        uploads = Uploads(
+            self.spool.folder,
+            {name: value for name, value in self._meta().items() if name != "opening"},
+            self.settings,
+            self.counters,
+            self.store,
+            ready=lambda: worker.acknowledged > 0,
+        )
+        if self.closed:
+            uploads.close(0)
+        return uploads
 
     @property
     def _spool_root(self) -> Path:
@@ -182,7 +199,13 @@ class Pipeline:
 
     def _connect(self) -> Transport | None:
         server = self._server()
-        return None if server is None else AnyTransport(*server, self.settings, live=True)
+        if server is None:
+            return None
+        # What earlier processes left is looked for after the first answer: loaded now, while init still waits for that.
+        load("rundial.protocols", *(["rundial.recovery"] if self.settings.endpoint else []))
+        from rundial.protocols import AnyTransport
+
+        return AnyTransport(*server, self.settings, live=True)
 
     def emit(self, event: Event) -> bool:
         """Queue an event; False, and counted, when it cannot be taken. Never blocks.
@@ -194,7 +217,10 @@ class Pipeline:
             message = f"a record of {len(record):,} bytes was dropped; {MAX_RECORD_BYTES:,} is the most."
             self.refuse("too_large", message)
             return False
-        return self.offer(record)
+        accepted = self.offer(record)
+        if event.__class__ is Ack:
+            self.worker.wake()  # somebody looks at a dial he has turned
+        return accepted
 
     def defer(self, call: Callable[[], bool]) -> bool:
         """Have the worker do what would make the training thread wait, such as reading a tensor from an accelerator.
@@ -234,7 +260,9 @@ class Pipeline:
 
     def _send_leftovers(self, endpoint: str) -> None:
         """Adopt and deliver what dead processes left for this server, in this spool directory and in shared memory."""
-        from rundial.recovery import sync  # most runs end before anything is to be recovered
+        from rundial.delivery import StoreClient
+        from rundial.protocols import AnyTransport
+        from rundial.recovery import sync
 
         transport = AnyTransport(endpoint, self.settings.api_key, self.settings)
         store = StoreClient(endpoint, self.settings.api_key, self.settings.request_timeout_seconds)
@@ -263,9 +291,13 @@ class Pipeline:
             return True
         deadline = time.monotonic() + timeout
         self.resolve()
-        self._uploads.prepare(timeout)
+        uploads = self._uploads
+        if uploads is not None:
+            uploads.prepare(timeout)
         delivered = self.worker.flush(max(0.0, deadline - time.monotonic()), give_up)
-        return self._uploads.flush(max(0.0, deadline - time.monotonic()), give_up) and delivered
+        if uploads is None:
+            return delivered
+        return uploads.flush(max(0.0, deadline - time.monotonic()), give_up) and delivered
 
     def close(self, end: RunEnd, timeout: float, give_up: Callable[[], bool] = lambda: False) -> bool:
         """Emit the end of the stream, wait for delivery and stop. True when the server has everything.
@@ -280,40 +312,53 @@ class Pipeline:
             return True
         deadline = time.monotonic() + timeout
         self.resolve()
-        self._uploads.prepare(timeout)  # what is written there may emit
-        if is_known_to_lack_records(self.settings.endpoint):
-            # A server of the older kind may take no file for a run that has ended; its own client waits in this order.
-            self._uploads.flush(max(0.0, timeout - STATUS_SECONDS), give_up, show=not self.settings.quiet)
+        with self._opening:
+            uploads = self._uploads
+        if uploads is not None:
+            uploads.prepare(timeout)  # what is written there may emit
+            from rundial.protocols import is_known_to_lack_records
+
+            if is_known_to_lack_records(self.settings.endpoint):
+                # A server of the older kind may take no file for a run that has ended; its own client waits like this.
+                uploads.flush(max(0.0, timeout - STATUS_SECONDS), give_up, show=not self.settings.quiet)
         self.queue.open_reserve()
         account = self.worker.account()
         self.emit(Ledger(time.time_ns(), account.logged, account.dropped, dict(self.counters.non_finite)))
         self.emit(end)
         delivered = self.worker.flush(max(0.0, deadline - time.monotonic()), give_up)
         left = max(0.0, deadline - time.monotonic())
-        delivered = self._uploads.flush(left, give_up, show=not self.settings.quiet) and delivered
+        if uploads is not None:
+            delivered = uploads.flush(left, give_up, show=not self.settings.quiet) and delivered
         stopping = time.monotonic()
-        self._uploads.close(STOP_SECONDS / 2)
+        if uploads is not None:
+            uploads.close(STOP_SECONDS / 2)
         self._final = self.diagnostics()
         self.worker.close(STOP_SECONDS - (time.monotonic() - stopping))
-        remove_empty(self.spool.folder)
+        self._remove_folder()
         return delivered
+
+    def _remove_folder(self) -> None:
+        with suppress(OSError):  # there is still something in it
+            self.spool.folder.rmdir()
 
     def left(self) -> str:
         """What waits on disk, for people: ``3 records and 2 uploads (1.3 GB)``."""
         account = self.diagnostics()
         uploads = account.artifacts_pending + account.media_pending
+        size = 0 if self._uploads is None else self._uploads.bytes_pending
         parts = [f"{account.pending:,} record{'' if account.pending == 1 else 's'}"] if account.pending else []
         if uploads:
-            parts.append(f"{uploads:,} upload{'' if uploads == 1 else 's'} ({amount(self._uploads.bytes_pending)})")
+            parts.append(f"{uploads:,} upload{'' if uploads == 1 else 's'} ({amount(size)})")
         return " and ".join(parts) or "0 records"
 
     def discard(self) -> None:
         """Stop and throw away what was queued: the run was refused before it began."""
         self.closed = True
         _live.discard(self)
-        self._uploads.discard(STOP_SECONDS / 2)
+        if self._uploads is not None:
+            self._uploads.discard(STOP_SECONDS / 2)
         self.worker.discard(STOP_SECONDS / 2)
-        remove_empty(self.spool.folder)
+        self._remove_folder()
 
     def diagnostics(self) -> Diagnostics:
         """The account of this stream now."""
@@ -321,7 +366,8 @@ class Pipeline:
             return self._final
         account = self.worker.account()
         waiting = len(self._waiting)
-        artifacts, media = self._uploads.tallies["artifact"], self._uploads.tallies["media"]
+        uploads = self._uploads
+        artifacts, media = (Tally(), Tally()) if uploads is None else uploads.tallies.values()
         return Diagnostics(
             logged=account.logged + waiting,
             acknowledged=account.acknowledged,
@@ -357,7 +403,8 @@ class Pipeline:
             worker_running=self.worker.running,
             last_error=self.counters.last_error,
             health=self._health(
-                account.pending + self._uploads.pending, bool(account.dropped) or self._uploads.failed > 0
+                account.pending + artifacts.pending + media.pending,
+                bool(account.dropped or artifacts.dropped or media.dropped),
             ),
         )
 
@@ -365,8 +412,9 @@ class Pipeline:
         worker = self.worker
         if not worker.running and not self.closed:
             return "error"
-        unreachable = worker.unreachable or self._uploads.unreachable
-        refused = worker.verdict or self._uploads.verdict
+        uploads = self._uploads
+        unreachable = worker.unreachable or (uploads is not None and uploads.unreachable)
+        refused = worker.verdict or (uploads is not None and uploads.verdict)
         if dropped or refused or worker.spool_error or (unreachable and self.settings.endpoint):
             return "degraded"
         offline = self.settings.mode == "offline" or not worker.connected
@@ -377,8 +425,11 @@ class Pipeline:
         self._detached = True
         self._waiting.clear()
         self._resolving = threading.RLock()
+        self._opening = threading.RLock()
         self.spool.abandon()
-        self._uploads.abandon()
+        if self._uploads is not None:
+            self._uploads.abandon()
+            self._uploads = None
         self.queue.detach(self._reopen)
 
     def _reopen(self) -> None:

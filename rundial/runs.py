@@ -12,52 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rundial import finishing, hyper_parameters, sources
 from rundial import start as start_of_run
-from rundial.config import Distributed, Mode, Settings, resolve
+from rundial.config import Distributed, Mode, Settings, local_server
+from rundial.current import set_current_run
 from rundial.diagnostics import Counters, Diagnostics, say
-from rundial.distributed import detect_rank
-from rundial.errors import ConfigError
-from rundial.events import (
-    LEVELS,
-    Ack,
-    Marker,
-    Metrics,
-    ResumeMode,
-    RunEnd,
-    RunKind,
-    RunStart,
-    RunStatus,
-    RunUpdate,
-    clean_key,
-)
-from rundial.exits import Ending, ending_of, watch
-from rundial.names import new_run_id, random_name, run_path
+from rundial.events import LEVELS, Ack, Marker, ResumeMode, RunKind, RunStart, RunStatus, RunUpdate, clean_key
+from rundial.exits import Ending, ending_of
+from rundial.metrics import count_failure, log_carefully, moment_of, upcoming_step
 from rundial.pipeline import Pipeline
 from rundial.summary import Summary
-from rundial.switch import is_enabled
-from rundial.transport import CLIENT
-from rundial.values import (
-    normalise,
-    plain,
-    redacted,
-    scalar,
-    snapshot,
-    split_media,
-    step_number,
-)
+from rundial.values import plain, step_number
 from rundial.wire import MAX_RECORD_BYTES, encode
 
 if TYPE_CHECKING:
     from rundial import artifacts, tracing
     from rundial.control import dials, rules
     from rundial.control.dial import Dial
+    from rundial.control.turn import Turn
 
-MAX_REASON = 512
 MAX_NOTES = 100_000
 _METRICS_TAG = 2
-_KINDS = ("training", "agent", "eval")
-_RESUME = ("never", "allow", "must", "continue")
-_ENDS = ("completed", "failed", "aborted", "crashed")
 _now = time.time_ns
 
 
@@ -113,10 +88,7 @@ def init(
         RequestError: the server refuses the run: wrong key, unknown project, an id that exists. A server that cannot
             be reached raises nothing: training starts, and the data follows.
     """
-    global _current
-    start_of_run.check_choice("kind", kind, _KINDS)
-    start_of_run.check_choice("resume", resume, _RESUME)
-    settings = resolve(
+    settings = start_of_run.settings(
         {
             "project": project,
             "workspace": workspace,
@@ -128,41 +100,17 @@ def init(
             **options,
         }
     )
-    if not is_enabled():
-        settings = msgspec.structs.replace(settings, mode="disabled")
-    if resume == "must" and run_id is None:
-        raise ConfigError("resume='must' needs the run_id of the run to go on with.")
-    rank = detect_rank(settings.distributed_rank)
-    start = RunStart(
-        time_ns=_now() if time_ms is None else start_of_run.time_ns(time_ms),
-        run_id=start_of_run.identifier(run_id) if run_id is not None else new_run_id(),
-        workspace=settings.workspace,
-        project=settings.project,
-        name=str(name).strip() if name and str(name).strip() else random_name(),
-        kind=kind,
-        resume=resume,
-        group=None if group is None else str(group),
-        job_type=None if job_type is None else str(job_type),
-        tags=start_of_run.texts(tags),
-        host=os.uname().nodename,
-        pid=os.getpid(),
-        rank=rank,
-        client=CLIENT,
-        system=start_of_run.facts(settings),
-        heartbeat_seconds=settings.heartbeat_seconds,
-        part=rank > 0,
-        path=None if path is None else run_path(path),
-        alias=None if alias is None else str(alias),
-        notes=None if notes is None else str(notes),
+    start = start_of_run.first_record(
+        settings, name, run_id, kind, resume, group, job_type, tags, path, alias, notes, time_ms
     )
-    values = start_of_run.hyper_parameters(config)
-    start, later = start_of_run.split(start, values)
-    run = Run(start, settings, None if start_of_run.is_silent(settings, rank) else Pipeline(settings, start))
+    values = hyper_parameters.read(config)
+    start, later = start_of_run.with_config(start, values)
+    run = Run(start, settings, None if start_of_run.is_silent(settings, start.rank) else Pipeline(settings, start))
     run.config = values
-    run._send_config(later)
-    run._start()
-    _current = run
-    run._start_sources(system_metrics_provider)
+    hyper_parameters.send(run, later)
+    run._start(resumes=resume != "never")
+    set_current_run(run)
+    sources.start(run, system_metrics_provider)
     return run
 
 
@@ -202,7 +150,7 @@ class Run:
         self._offer: Callable[[bytes], bool] = _ignore
         self._unopened = False
         self._board: dials.Board | None = None
-        self._commands: deque[dials.Turn | None] = deque()
+        self._commands: deque[Turn | None] = deque()
         """What has arrived for the dials and waits for :meth:`poll`."""
         self._why: str | None = None
         """Why the run ends well, where nobody says: who stopped it by a dial."""
@@ -215,9 +163,8 @@ class Run:
         self._opened = pipeline
         self._counters = pipeline.counters
         self._offer = pipeline.offer
-        pipeline.on_child = _watch
-        _open_runs.append(self)
-        _watch()
+        pipeline.on_child = finishing.watch_process
+        finishing.watch_over(self)
 
     @property
     def _pipeline(self) -> Pipeline | None:
@@ -285,121 +232,13 @@ class Run:
                         else:
                             self._highest = step
                     else:
-                        return self._log_slowly(metrics, step, None, None, None)
+                        return log_carefully(self, metrics, step, None, None, None)
                     record = encode((_METRICS_TAG, _now(), step, metrics))
                     if len(record) <= MAX_RECORD_BYTES:
                         return self._offer(record)
         except Exception:  # noqa: BLE001, S110 - whatever it is, the careful way names it and saves the rest
             pass
-        return self._log_slowly({**(metrics or {}), **kwargs} if kwargs else metrics, step, time_ms, context, stage)
-
-    def _log_slowly(self, metrics: Any, step: Any, time_ms: Any, context: Any, stage: Any) -> bool:
-        pipeline = self._pipeline
-        if pipeline is None:
-            return True
-        try:
-            return self._log_carefully(pipeline, metrics, step, time_ms, context, stage)
-        except Exception as error:  # noqa: BLE001 - nothing a stranger's object does may reach the training loop
-            self._count_failure(pipeline, error)
-            return False
-
-    def _log_carefully(
-        self, pipeline: Pipeline, metrics: Any, step: Any, time_ms: Any, context: Any, stage: Any
-    ) -> bool:
-        counters = pipeline.counters
-        if not isinstance(metrics, Mapping):
-            counters.invalid_values += 1
-            counters.warn_once("metrics", f"log() takes a mapping of names to values, not {type(metrics).__name__}.")
-            return False
-        if not metrics:
-            counters.warn_once("empty", "log() was called without any value; nothing was logged.")
-            return False
-        number = self._take_step(pipeline, step)
-        moment = _now() if time_ms is None else self._moment(pipeline, time_ms)
-        metrics, media = split_media(metrics)
-        if media:
-            from rundial.media import log_media
-
-            stored = [log_media(pipeline, key, value, number, moment) for key, value in media]
-            if not metrics:
-                return all(stored)
-        copied, found = snapshot(metrics)
-        if found:
-            return pipeline.defer(lambda: self._store_late(pipeline, copied, number, moment, context, stage))
-        return self._store(pipeline, metrics, number, moment, context, stage)
-
-    def _store_late(self, pipeline: Pipeline, *call: Any) -> bool:
-        try:
-            return self._store(pipeline, *call)
-        except Exception as error:  # noqa: BLE001 - a device may fail in its own ways, and the worker must live on
-            self._count_failure(pipeline, error)
-            return False
-
-    @staticmethod
-    def _count_failure(pipeline: Pipeline, error: Exception) -> None:
-        pipeline.counters.invalid_values += 1
-        pipeline.counters.warn_once("log", f"log() could not store a call: {type(error).__name__}: {error}")
-
-    def _store(self, pipeline: Pipeline, metrics: Any, number: int, moment: int, context: Any, stage: Any) -> bool:
-        counters = pipeline.counters
-        values, non_finite, invalid = normalise(metrics)
-        for key, reason in invalid.items():
-            counters.invalid_values += 1
-            counters.warn_once(f"value {key}", f"value of {key!r} was not stored: {reason}.")
-        for key, value in non_finite.items():
-            counters.count_non_finite(key)
-            counters.warn_once(f"non_finite {key}", f"{key!r} is {value} at step {number}; it is marked on the chart.")
-            pipeline.emit(Marker(moment, "non_finite", key, number, {"value": str(value)}))
-        if not values:
-            return bool(non_finite)
-        return self._emit_metrics(
-            pipeline,
-            Metrics(
-                moment,
-                number,
-                values,
-                None if stage is None else str(stage)[:MAX_REASON],
-                {str(k): str(v) for k, v in dict(context).items()} if context else None,
-            ),
-        )
-
-    def _emit_metrics(self, pipeline: Pipeline, metrics: Metrics) -> bool:
-        record = encode(metrics)
-        if len(record) <= MAX_RECORD_BYTES:
-            return self._offer(record)
-        # One call with ten thousand names is still one step: halves of it meet again in the chart.
-        if len(metrics.values) == 1:
-            return pipeline.emit(metrics)
-        parts = _halves(metrics.values)
-        sent = [self._emit_metrics(pipeline, msgspec.structs.replace(metrics, values=part)) for part in parts]
-        return all(sent)
-
-    def _take_step(self, pipeline: Pipeline, step: Any) -> int:
-        if step is None:
-            return next(self._steps)
-        try:
-            number = step_number(step)
-        except Exception as error:  # noqa: BLE001 - an object's own __int__ or item() may raise anything
-            pipeline.counters.invalid_values += 1
-            pipeline.counters.warn_once("step", f"{error}; the next automatic step was used instead.")
-            return next(self._steps)
-        self._steps = count(number + 1)
-        if number < self._highest:
-            pipeline.counters.out_of_order_steps += 1
-        else:
-            self._highest = number
-        return number
-
-    def _moment(self, pipeline: Pipeline, time_ms: Any) -> int:
-        try:
-            moment = int(scalar(time_ms)) * 1_000_000
-            if 0 <= moment < 1 << 63:
-                return moment
-        except Exception as error:  # noqa: BLE001 - as above
-            pipeline.counters.last_error = f"time_ms: {error}"
-        pipeline.counters.invalid_values += 1
-        pipeline.counters.warn_once("time_ms", f"time_ms {time_ms!r:.80} is no Unix time in ms; now was used instead.")
-        return _now()
+        return log_carefully(self, {**(metrics or {}), **kwargs} if kwargs else metrics, step, time_ms, context, stage)
 
     def log_metric(
         self,
@@ -434,7 +273,7 @@ class Run:
         if pipeline is None:
             return self.status == "running"
         moment = timestamp_ms if time_ms is None else time_ms
-        return log_text(pipeline, message, level, _now() if moment is None else self._moment(pipeline, moment))
+        return log_text(pipeline, message, level, _now() if moment is None else moment_of(pipeline, moment))
 
     def event(self, name: str, *, step: int | None = None, kind: str = "event", **attrs: Any) -> bool:
         """Mark a moment on every chart, with what ``attrs`` say about it.
@@ -451,7 +290,7 @@ class Run:
             number = None if step is None else step_number(step)
             return pipeline.emit(Marker(_now(), clean_key(kind), clean_key(name), number, plain(attrs)))
         except Exception as error:  # noqa: BLE001 - nothing a stranger's object does may reach the training loop
-            self._count_failure(pipeline, error)
+            count_failure(pipeline, error)
             return False
 
     def alert(self, title: str, text: str = "", level: str = "info", *, step: int | None = None) -> bool:
@@ -531,20 +370,10 @@ class Run:
         Raises:
             ConfigError: a mistake in the call.
         """
+        from rundial.control.offer import Offer
+
         return self._dials().offer(
-            name,
-            get,
-            set,
-            value=value,
-            kind=kind,
-            min=min,
-            max=max,
-            step=step,
-            choices=choices,
-            unit=unit,
-            description=description,
-            validate=validate,
-            role=role,
+            Offer(name, get, set, value, kind, min, max, step, choices, unit, description, validate, role)
         )
 
     def _dials(self) -> dials.Board:
@@ -552,8 +381,8 @@ class Run:
 
         if self._board is None:
             pipeline = None if self._begin.part or self.status != "running" else self._pipeline
-            self._board = dials.Board(pipeline, self._commands, self._upcoming, self._stopped)
-            self._sources.append(lambda seconds: self._close_board())
+            self._board = board = dials.Board(pipeline, self._commands, lambda: upcoming_step(self), self._stopped)
+            self._sources.append(lambda seconds: board.close())
         return self._board
 
     def rule(self, when: str, do: rules.Do, *, name: str | None = None) -> Dial:
@@ -575,16 +404,7 @@ class Run:
         """
         from rundial.control import rules
 
-        condition, acts, title, words = rules.read(when, do, name)
-        board = self._dials()
-        switch = board.offer(title, value=True, description=words)
-        pipeline = None if self._begin.part or self.status != "running" else self._pipeline
-        if pipeline is not None:
-            if board.rules is None:
-                board.rules = rules.Rules(pipeline, board, lambda *what: self.alert(*what[:3], step=what[3]))
-                self._offer = pipeline.offer
-            board.rules.add(when, acts, condition, switch)
-        return switch
+        return rules.add(self, when, do, name)
 
     def poll(self, ctx: Any = None, *, step: int | None = None, ddp: bool = False, every_s: float = 2.0) -> list[Ack]:
         """Apply what has been sent to the dials since the last poll; to be called where a step begins or ends.
@@ -610,16 +430,6 @@ class Run:
 
     def _stopped(self, why: str) -> None:
         self._why = why
-
-    def _close_board(self) -> None:
-        if self._board is not None:
-            self._board.close()
-
-    def _upcoming(self) -> int:
-        """The step that the next call of :meth:`log` takes."""
-        upcoming = next(self._steps)
-        self._steps = count(upcoming)
-        return upcoming
 
     # -- spans, files, media --------------------------------------------------------------------------------------
 
@@ -706,15 +516,7 @@ class Run:
         if pipeline is None:
             return self.status == "running"
         return artifacts.log_artifact(
-            pipeline,
-            path_or_dir,
-            name=name,
-            type=type,
-            aliases=aliases,
-            metadata=metadata,
-            keep_last=keep_last,
-            retention_policy=retention_policy,
-            step=step,
+            pipeline, path_or_dir, name, type, aliases, metadata, keep_last, retention_policy, step
         )
 
     def log_code(self, root: str | os.PathLike[str] | None = None) -> bool:
@@ -805,7 +607,7 @@ class Run:
         item = Image(image, caption=caption, format=format, quality=quality)
         if step is not None:
             return self.log({key: item}, step=step)
-        upcoming = self._upcoming()
+        upcoming = upcoming_step(self)
         stored = self.log({key: item}, step=max(upcoming - 1, 0))
         self._steps = count(upcoming)
         return stored
@@ -845,30 +647,7 @@ class Run:
 
     def update_config(self, config: Mapping[str, Any] | object) -> bool:
         """Merge values into the configuration, key by key, nested ones too. Does not wait for the server."""
-        values = _config_or_none(config)
-        if values is None:
-            if self._pipeline is not None:
-                self._pipeline.counters.warn_once("config", f"config must be a mapping, not {type(config).__name__}.")
-            return False
-        _merge(self.config, values)
-        return self._send_config(values)
-
-    def _send_config(self, values: dict[str, Any]) -> bool:
-        """Send configuration in as many records as it takes; a single value that fits into none is left out."""
-        if not values:
-            return True
-        if len(encode(values)) <= MAX_RECORD_BYTES // 2:
-            return self._update(config=values)
-        if len(values) == 1:
-            ((key, value),) = values.items()
-            if isinstance(value, dict) and len(value) > 1:
-                sent = [self._send_config({key: part}) for part in _halves(value)]
-                return all(sent)
-            self._counters.config_truncations += 1
-            self._counters.warn_once("config", f"config {key!r} is too large and was left out; log it as an artifact.")
-            return False
-        sent = [self._send_config(part) for part in _halves(values)]
-        return all(sent)
+        return hyper_parameters.update(self, config)
 
     def _update(self, **changes: Any) -> bool:
         pipeline = self._writable()
@@ -878,7 +657,7 @@ class Run:
         """The pipeline; None for a run that logs nothing, or nothing more, which is counted."""
         pipeline = self._pipeline
         if pipeline is not None and self.status != "running":
-            self._after_finish(b"")
+            finishing.refuse(self)
             return None
         return pipeline
 
@@ -924,7 +703,7 @@ class Run:
             True when a server has acknowledged everything. Otherwise the rest is on disk, and one line says how much
             and how to send it.
         """
-        ended = None if time_ms is None or self._opened is None else self._moment(self._opened, time_ms)
+        ended = None if time_ms is None or self._opened is None else moment_of(self._opened, time_ms)
         return self._finish(Ending(status, reason, None, timeout_seconds, ended), patient=timeout_seconds is not None)
 
     def close(self, timeout_seconds: float | None = None) -> bool:
@@ -944,87 +723,7 @@ class Run:
         return self.finish(timeout_seconds, status="aborted", reason=reason)
 
     def _finish(self, ending: Ending, patient: bool = False) -> bool:
-        global _current
-        if self.status != "running":
-            return self._delivered or self._opened is None
-        if self._board is not None and self._board.rules is not None:
-            self._board.rules.look()
-        self.status = ending.status if ending.status in _ENDS else "completed"
-        if _current is self:
-            _current = None
-        if self in _open_runs:
-            _open_runs.remove(self)
-        if self._unopened or self._pipeline is None:  # silent, or a handle that never logged: nothing to end
-            return True
-        pipeline = self._pipeline
-        limit = self._settings.finish_timeout if ending.seconds is None else max(0.0, ending.seconds)
-        begun = time.monotonic()
-        self._stop_sources(limit)
-        pipeline.resolve()
-        self._offer = self._after_finish
-        why = self._why if ending.reason is None and self.status == "completed" else ending.reason
-        reason = None if why is None else str(why)[:MAX_REASON]
-        end = RunEnd(ending.time_ns or _now(), self.status, reason, ending.traceback)
-        left = max(0.0, limit - (time.monotonic() - begun))
-        self._delivered = pipeline.close(end, left, (lambda: False) if patient else self._hopeless)
-        if not self._delivered:
-            self._say_what_is_left()
-        return self._delivered
-
-    def _start_sources(self, provider: Callable[[], Mapping[str, float]] | None) -> None:
-        """Begin what logs by itself: console, system metrics, snapshots of code and environment."""
-        pipeline, settings = self._opened, self._settings
-        if pipeline is None:
-            return
-        if settings.capture_console:
-            from rundial.console import Console
-
-            console = Console(pipeline, settings.tqdm_mode)
-            console.start()
-            self._sources.append(lambda seconds: console.stop())
-        if settings.system_metrics and self._begin.rank == 0:
-            from rundial.system import SystemMonitor
-
-            monitor = SystemMonitor(pipeline, settings, provider)
-            monitor.start()
-            self._sources.append(lambda seconds: monitor.stop())
-        if settings.snapshot_code or settings.capture_env:
-            from rundial.snapshot import Snapshot
-
-            snapshot = Snapshot(pipeline, settings)
-            snapshot.start()
-            self._sources.append(snapshot.stop)
-        if settings.sync_tensorboard:
-            from importlib import import_module  # the integrations stand above this module
-
-            import_module("rundial.integrations.tensorboard").sync_tensorboard(self, settings.sync_tensorboard)
-
-    def _stop_sources(self, seconds: float) -> None:
-        while self._sources:
-            self._sources.pop()(seconds)
-
-    def _leave(self) -> None:
-        """A forked child ends: its own stream ends with it, the run does not."""
-        if self._opened is not None:
-            self._opened.close(RunEnd(_now(), "completed"), self._settings.finish_timeout, self._hopeless)
-
-    def _hopeless(self) -> bool:
-        worker = self._pipeline.worker if self._pipeline is not None else None
-        return worker is not None and (worker.unreachable is not None or worker.verdict is not None)
-
-    def _say_what_is_left(self) -> None:
-        pipeline = self._pipeline
-        assert pipeline is not None
-        if self._settings.quiet:
-            return
-        where = pipeline.spool.folder.parent
-        how = "`rundial ui` shows it" if self._settings.endpoint is None else "`rundial sync` sends the rest"
-        say(f"{self.name}: {pipeline.left()} saved in {where}; {how}.")
-
-    def _after_finish(self, record: bytes) -> bool:
-        if self._pipeline is not None:
-            self._pipeline.refuse("closed", f"{self.name} is finished; what is logged to it afterwards is dropped.")
-        return False
+        return finishing.end(self, ending, patient)
 
     def __enter__(self) -> Run:
         return self
@@ -1048,18 +747,22 @@ class Run:
             return Diagnostics(logged=0, acknowledged=0, pending=0, health="disabled")
         return self._pipeline.diagnostics()
 
-    def _start(self) -> None:
-        """Begin delivery. Wait for a configured server's verdict: raises its refusal, goes on from its last step."""
+    def _start(self, resumes: bool = False) -> None:
+        """Begin delivery. Wait for a configured server's verdict: raises its refusal, goes on from its last step.
+
+        The local server is waited for when it has to know the run, and where that left off.
+        """
         pipeline = self._pipeline
         if pipeline is None:
             return
-        waits = self._settings.endpoint is not None and self._settings.mode == "online"
+        asks = self._settings.endpoint is not None or (resumes and local_server() is not None)
+        waits = asks and self._settings.mode == "online"
         pipeline.start(self._meet, awaited=waits)
         if not waits:
             return
         refusal = pipeline.wait_for_verdict(self._settings.init_timeout)
         if refusal is not None:
-            _open_runs.remove(self)
+            finishing.open_runs.remove(self)
             pipeline.discard()
             raise refusal
         last_step = (pipeline.worker.run or {}).get("lastStep")
@@ -1085,7 +788,7 @@ def _ignore(record: bytes) -> bool:
 def _arrive(begin: bytes, options: dict[str, Any], name: str, url: str | None) -> Run:
     """A run out of its pickle: this process's own if it is here, else a handle of it."""
     start = msgspec.msgpack.decode(begin, type=RunStart)
-    for run in _open_runs:
+    for run in finishing.open_runs:
         if run.id == start.run_id and run._pid == os.getpid():
             return run
     start = msgspec.structs.replace(start, time_ns=_now(), pid=os.getpid(), part=True, resume="allow", config={})
@@ -1096,82 +799,3 @@ def _arrive(begin: bytes, options: dict[str, Any], name: str, url: str | None) -
         run._unopened = True
         run._offer = run._offer_first
     return run
-
-
-def _config_or_none(config: object) -> dict[str, Any] | None:
-    values = plain(config)
-    return redacted(values) if isinstance(values, dict) else None
-
-
-def _halves(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    items = list(values.items())
-    return dict(items[: len(items) // 2]), dict(items[len(items) // 2 :])
-
-
-def _merge(target: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(target.get(key), dict):
-            _merge(target[key], value)
-        else:
-            target[key] = value
-
-
-# -- the current run, and the end of the process ----------------------------------------------------------------------
-
-_current: Run | None = None
-_open_runs: list[Run] = []
-
-
-def current() -> Run | None:
-    """The run that :func:`init` made last and that is not finished, or None."""
-    return _current
-
-
-def log(metrics: Mapping[str, Any] | None = None, **kwargs: Any) -> bool:
-    """Log to the current run; see :meth:`Run.log`. Without one: a ConfigError, for there is nothing to log to."""
-    return _require().log(metrics, **kwargs)
-
-
-def finish(timeout_seconds: float | None = None, *, status: RunStatus = "completed", reason: str | None = None) -> bool:
-    """Finish the current run; see :meth:`Run.finish`. True when there is none."""
-    return True if _current is None else _current.finish(timeout_seconds, status=status, reason=reason)
-
-
-def alert(title: str, text: str = "", level: str = "info", *, step: int | None = None) -> bool:
-    """Raise an alert in the current run; see :meth:`Run.alert`."""
-    return _require().alert(title, text, level, step=step)
-
-
-def rule(when: str, do: rules.Do, *, name: str | None = None) -> Dial:
-    """Add a rule to the current run; see :meth:`Run.rule`."""
-    return _require().rule(when, do, name=name)
-
-
-def checkpoint(
-    model_path: Any,
-    *,
-    step: int | None = None,
-    name: str = "checkpoint",
-    metadata: Mapping[str, Any] | None = None,
-    keep_last: int | None = 5,
-) -> bool:
-    """Store a checkpoint of the current run; see :meth:`Run.checkpoint`."""
-    return _require().checkpoint(model_path, step=step, name=name, metadata=metadata, keep_last=keep_last)
-
-
-def _require() -> Run:
-    if _current is None:
-        raise ConfigError("there is no run to log to; call rundial.init() first.")
-    return _current
-
-
-def _watch() -> None:
-    watch(_end_open_runs)
-
-
-def _end_open_runs(ending: Ending) -> None:
-    for run in list(_open_runs):
-        if run._pid == os.getpid():
-            run._finish(ending)
-        else:
-            run._leave()

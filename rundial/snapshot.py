@@ -16,7 +16,7 @@ from rundial.events import RunUpdate
 from rundial.ignore import CodeFile, code_files
 from rundial.pipeline import Pipeline
 from rundial.repository import find_root
-from rundial.spool import prepare_directory
+from rundial.spool_directories import prepare_directory
 from rundial.wire import encode
 
 MAX_FILES = 200_000
@@ -153,17 +153,7 @@ class Snapshot:
         try:
             metadata = write(folder / filename)
             if not self._given_up:
-                artifacts.log_artifact(
-                    self._pipeline,
-                    folder / filename,
-                    name=name,
-                    type="code",
-                    aliases=None,
-                    metadata=metadata,
-                    keep_last=None,
-                    retention_policy=None,
-                    step=None,
-                )
+                artifacts.log_artifact(self._pipeline, folder / filename, name=name, type="code", metadata=metadata)
         except TooLarge as error:
             self._pipeline.counters.warn_once("snapshot", str(error))
         finally:

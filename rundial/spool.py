@@ -1,10 +1,7 @@
-"""Append-only segments on disk: where records wait until a server has acknowledged them.
+"""A stream's folder on disk: where records wait until a server has acknowledged them.
 
-A stream owns one folder inside the spool directory. It holds ``lock`` (held by the owner with a POSIX record lock),
-and segments named by the first sequence number in them, ``00000000000000000042.seg``. A segment is a header, then
-chunks exactly as they travel (see ``wire.py``)::
-
-    magic "RDs1" | version u16 | length u16 | crc32 u32 | meta data (MessagePack) | chunk | chunk | ...
+It lies inside the spool directory and holds ``lock`` (held by the owner with a POSIX record lock) and segments (see
+``segments.py``), to the newest of which is appended.
 
 Data leaves a segment for two reasons only: it was acknowledged, or the bound in bytes was reached; then the oldest
 segment gives way to a gap record that says how much is missing and why.
@@ -15,133 +12,32 @@ from __future__ import annotations
 import errno
 import math
 import os
-import struct
-import threading
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from rundial.config import home
 from rundial.diagnostics import warn
 from rundial.errors import WireError
 from rundial.locks import lock_as_adopter, lock_as_owner
-from rundial.wire import HEADER_BYTES, Chunk, chunk_header, find_chunk, missing_chunks, unpack_chunk
+from rundial.segments import (
+    DAMAGED_SUFFIX,
+    SUFFIX,
+    NewerSegment,
+    Place,
+    Segment,
+    scan_segment,
+    segment_header,
+    segment_paths,
+)
+from rundial.spool_directories import prepare_directory, register
+from rundial.wire import HEADER_BYTES, Chunk, chunk_header, missing_chunks
 
-_HEADER = struct.Struct("<4sHHI")
-_MAGIC = b"RDs1"
-VERSION = 1
 SEGMENT_BYTES = 4 * 1024 * 1024
-MAX_HEADER = _HEADER.size + 0xFFFF
 WRITE_CHUNKS = 2
-SUFFIX = ".seg"
 DRAFT_SUFFIX = ".tmp"
-DAMAGED_SUFFIX = ".damaged"
 LOCK_NAME = "lock"
-
-
-class Place(msgspec.Struct):
-    """Where a chunk lies in its segment."""
-
-    first: int
-    count: int
-    offset: int
-    length: int
-    is_gap: bool = False
-
-    @property
-    def next(self) -> int:
-        return self.first + self.count
-
-
-class Segment(msgspec.Struct):
-    """One file of the spool and the chunks found or written in it."""
-
-    path: Path
-    size: int
-    places: list[Place] = []
-    made: float = 0.0
-    lost_to: str | None = None
-    """Why its records are gone, when a gap stands in their place."""
-
-    @property
-    def first(self) -> int:
-        return self.places[0].first if self.places else int(self.path.stem)
-
-    @property
-    def next(self) -> int:
-        return self.places[-1].next if self.places else int(self.path.stem)
-
-    @property
-    def is_gap(self) -> bool:
-        return len(self.places) == 1 and self.places[0].is_gap
-
-
-class NewerSegment(WireError):
-    """A segment of a version that this one does not know: it is left alone, with everything around it."""
-
-
-def segment_header(meta: Mapping[str, Any]) -> bytes:
-    """The bytes a segment begins with."""
-    packed = msgspec.msgpack.encode(dict(meta))
-    return _HEADER.pack(_MAGIC, VERSION, len(packed), zlib.crc32(packed)) + packed
-
-
-def read_header(data: bytes, path: Path) -> tuple[dict[str, Any], int]:
-    """Meta data of a segment and where its chunks begin. Raises :class:`WireError` for a damaged or newer one."""
-    if len(data) < _HEADER.size:
-        raise WireError(f"{path} is cut short")
-    magic, version, length, crc = _HEADER.unpack_from(data)
-    if magic != _MAGIC:
-        raise WireError(f"{path} is no segment")
-    if version > VERSION:
-        raise NewerSegment(f"{path} was written by a newer rundial; it is kept. Update rundial to send it.")
-    packed = data[_HEADER.size : _HEADER.size + length]
-    if zlib.crc32(packed) != crc or len(packed) < length:
-        raise WireError(f"{path} has a damaged header")
-    return msgspec.msgpack.decode(packed, type=dict[str, Any]), _HEADER.size + length
-
-
-def segment_meta(path: Path) -> dict[str, Any]:
-    """What a segment says of its stream, without reading its chunks. Raises as :func:`scan_segment` does."""
-    with path.open("rb") as file:
-        return read_header(file.read(MAX_HEADER), path)[0]
-
-
-def scan_segment(path: Path) -> tuple[dict[str, Any], Segment, int]:
-    """A segment's meta data, its whole chunks, and how many damaged stretches were passed over.
-
-    The meta data are empty when the header is damaged; the chunks behind it may be whole all the same. Raises
-    :class:`NewerSegment`, :class:`OSError`, and :class:`WireError` when there is nothing of ours in the file.
-    """
-    data = path.read_bytes()
-    segment = Segment(path, len(data), made=path.stat().st_mtime)
-    damaged = 0
-    meta: dict[str, Any] = {}
-    try:
-        meta, offset = read_header(data, path)
-    except NewerSegment:
-        raise
-    except WireError:
-        damaged += 1
-        offset = find_chunk(data, 0)
-        if offset < 0:
-            raise
-    while offset < len(data):
-        try:
-            chunk, end = unpack_chunk(data, offset)
-        except WireError:
-            damaged += 1
-            offset = find_chunk(data, offset + 1)
-            if offset < 0:
-                break
-            continue
-        segment.places.append(Place(chunk.first, chunk.count, offset, end - offset, chunk.is_gap))
-        offset = end
-    return meta, segment, damaged
 
 
 class Spool:
@@ -483,44 +379,3 @@ def acquire(folder: Path, owner: bool = False) -> int | None:
         os.close(fd)
         return None
     return fd
-
-
-def segment_paths(folder: Path) -> list[Path]:
-    """The segments of a stream's folder, oldest first."""
-    return sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
-
-
-def prepare_directory(directory: Path) -> None:
-    """Make a spool directory that keeps itself out of version control. Raises :class:`OSError`."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ignore = directory / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
-
-
-def register(directory: Path, place: Path | None = None) -> None:
-    """Note a spool directory in a home, so that ``rundial sync`` and the local server find it.
-
-    Args:
-        directory: the spool directory.
-        place: the home; this user's own when None.
-
-    Raises:
-        OSError: the home cannot be written.
-    """
-    registry = (place or home()) / "spools"
-    name = f"{zlib.crc32(os.fsencode(directory)):08x}{zlib.adler32(os.fsencode(directory)):08x}"
-    if not (registry / name).exists():
-        registry.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = registry / f"{name}.{os.getpid()}-{threading.get_ident()}"
-        temporary.write_text(str(directory), encoding="utf-8")
-        temporary.replace(registry / name)
-
-
-def registered() -> list[Path]:
-    """Every spool directory that was ever noted and still exists."""
-    registry = home() / "spools"
-    if not registry.is_dir():
-        return []
-    directories = (Path(entry.read_text(encoding="utf-8")) for entry in registry.iterdir() if not entry.suffix)
-    return sorted(directory for directory in directories if directory.is_dir())

@@ -2,22 +2,78 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from rundial.config import Settings
+from rundial.config import Settings, resolve
+from rundial.distributed import detect_rank
 from rundial.errors import ConfigError
-from rundial.events import RunStart
+from rundial.events import ResumeMode, RunKind, RunStart
+from rundial.names import new_run_id, random_name, run_path
 from rundial.repository import git_facts
-from rundial.values import REDACTED, is_secret_name, plain, redacted
+from rundial.switch import is_enabled
+from rundial.transport import CLIENT
+from rundial.values import REDACTED, is_secret_name
 from rundial.wire import MAX_RECORD_BYTES, encode
 
 
-def split(start: RunStart, config: dict[str, Any]) -> tuple[RunStart, dict[str, Any]]:
+def settings(given: Mapping[str, Any]) -> Settings:
+    """What a run is to go by; ``disabled`` where logging is switched off. Raises :class:`ConfigError`."""
+    resolved = resolve(given)
+    return resolved if is_enabled() else msgspec.structs.replace(resolved, mode="disabled")
+
+
+def first_record(
+    settings: Settings,
+    name: str | None,
+    run_id: str | None,
+    kind: RunKind,
+    resume: ResumeMode,
+    group: str | None,
+    job_type: str | None,
+    tags: Sequence[str] | None,
+    path: str | None,
+    alias: str | None,
+    notes: str | None,
+    time_ms: int | None,
+) -> RunStart:
+    """The record without its configuration. Arguments as :func:`rundial.init` has them; raises :class:`ConfigError`."""
+    check_choice("kind", kind, get_args(RunKind))
+    check_choice("resume", resume, get_args(ResumeMode))
+    if resume == "must" and run_id is None:
+        raise ConfigError("resume='must' needs the run_id of the run to go on with.")
+    rank = detect_rank(settings.distributed_rank)
+    return RunStart(
+        time_ns=time.time_ns() if time_ms is None else _time_ns(time_ms),
+        run_id=identifier(run_id) if run_id is not None else new_run_id(),
+        workspace=settings.workspace,
+        project=settings.project,
+        name=str(name).strip() if name and str(name).strip() else random_name(),
+        kind=kind,
+        resume=resume,
+        group=None if group is None else str(group),
+        job_type=None if job_type is None else str(job_type),
+        tags=texts(tags),
+        host=os.uname().nodename,
+        pid=os.getpid(),
+        rank=rank,
+        client=CLIENT,
+        system=_facts(settings),
+        heartbeat_seconds=settings.heartbeat_seconds,
+        part=rank > 0,
+        path=None if path is None else run_path(path),
+        alias=None if alias is None else str(alias),
+        notes=None if notes is None else str(notes),
+    )
+
+
+def with_config(start: RunStart, config: dict[str, Any]) -> tuple[RunStart, dict[str, Any]]:
     """The first record, with the configuration if it fits in, and what of it must follow."""
     whole = msgspec.structs.replace(start, config=config)
     if len(encode(whole)) <= MAX_RECORD_BYTES:
@@ -36,7 +92,7 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
 
 
-def time_ns(time_ms: object) -> int:
+def _time_ns(time_ms: object) -> int:
     """A moment in nanoseconds, of one in milliseconds. Raises :class:`ConfigError`."""
     if not isinstance(time_ms, int) or not 0 <= time_ms < 1 << 43:
         raise ConfigError(f"time_ms must be Unix time in whole milliseconds, not {time_ms!r:.80}.")
@@ -60,17 +116,7 @@ def texts(tags: object) -> list[str]:
     return [str(tag) for tag in tags or ()]
 
 
-def hyper_parameters(config: object) -> dict[str, Any]:
-    """A configuration as plain values without secrets. Raises :class:`ConfigError`."""
-    if config is None:
-        return {}
-    values = plain(config)
-    if not isinstance(values, dict):
-        raise ConfigError(f"config must be a mapping, a namespace or a dataclass, not {type(config).__name__}.")
-    return redacted(values)
-
-
-def facts(settings: Settings) -> dict[str, Any]:
+def _facts(settings: Settings) -> dict[str, Any]:
     """What is known of the process without asking another: interpreter, command line, folder, commit."""
     known: dict[str, Any] = {
         "python": sys.version.split()[0],

@@ -1,23 +1,25 @@
 """System metrics: what the machine does while the run trains, sampled in a thread of its own.
 
-CPU, memory, disk and network come from psutil; NVIDIA GPUs from NVML when ``pynvml`` is installed, else from
-``nvidia-smi``; AMD GPUs from ``amdsmi`` when it is installed. What a machine does not have is left out.
+CPU, memory, disk and network come from /proc on Linux, elsewhere from psutil; NVIDIA GPUs from NVML when ``pynvml`` is
+installed, else from ``nvidia-smi``; AMD GPUs from ``amdsmi`` when it is installed. What a machine does not have is left
+out.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import shutil
-import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
+from rundial import proc
 from rundial.config import Settings
 from rundial.events import SYSTEM_PREFIX, Metrics
 from rundial.forks import load
@@ -27,7 +29,7 @@ from rundial.values import normalise
 
 MIN_INTERVAL_SECONDS = 2.0
 FIRST_SECONDS = 1.0
-"""When the first sample is taken: a run that ends sooner is not worth the import of psutil."""
+"""When the first sample is taken: a run that ends sooner is not worth one."""
 _SETTLE_SECONDS = 0.2
 """The first load of the CPU is the mean over this time."""
 _SMI_SECONDS = 5.0
@@ -106,22 +108,66 @@ class SystemMonitor:
             pipeline.counters.system_samples_collected += 1
 
 
-class Machine:
-    """This machine and this process. Counters of bytes begin at zero when it is made."""
+class Readings(Protocol):
+    """Where readings of the machine come from; :mod:`rundial.proc` says what each is."""
+
+    def cpu_ticks(self) -> tuple[float, float]: ...
+    def memory_bytes(self) -> tuple[int, int]: ...
+    def own(self) -> tuple[int, int]: ...
+    def disk_bytes(self) -> tuple[int, int]: ...
+    def network_bytes(self) -> tuple[int, int]: ...
+
+
+class Psutil:
+    """The readings where there is no /proc."""
 
     def __init__(self) -> None:
         load("psutil")
         import psutil
 
-        self._psutil = psutil
+        self._psutil: Any = psutil  # a reading that this machine does not have is None
         self._process = psutil.Process()
+
+    def cpu_ticks(self) -> tuple[float, float]:
+        times = self._psutil.cpu_times()
+        return sum(times) - times.idle, sum(times)
+
+    def memory_bytes(self) -> tuple[int, int]:
+        memory = self._psutil.virtual_memory()
+        return memory.total, memory.available
+
+    def own(self) -> tuple[int, int]:
+        return self._process.memory_info().rss, self._process.num_threads()
+
+    def disk_bytes(self) -> tuple[int, int]:
+        disk = self._psutil.disk_io_counters()
+        return disk.read_bytes, disk.write_bytes
+
+    def network_bytes(self) -> tuple[int, int]:
+        network = self._psutil.net_io_counters()
+        return network.bytes_sent, network.bytes_recv
+
+
+class Machine:
+    """This machine and this process. Counters of bytes begin at zero when it is made.
+
+    Args:
+        readings: where they come from.
+    """
+
+    def __init__(self, readings: Readings | None = None) -> None:
+        self._readings = readings or (proc if sys.platform == "linux" else Psutil())
         self._gpus = gpus()
-        self._disk = self._disk_bytes()
-        self._network = self._network_bytes()
+        self._disk: tuple[float, ...] = ()
+        self._network: tuple[float, ...] = ()
+        self._ticks: tuple[float, ...] = ()
         with _missing:
-            psutil.cpu_percent()
+            self._disk = self._readings.disk_bytes()
         with _missing:
-            self._process.cpu_percent()
+            self._network = self._readings.network_bytes()
+        with _missing:
+            self._ticks = self._readings.cpu_ticks()
+        self._used = time.process_time(), time.monotonic()
 
     def sample(self) -> Sample:
         """The values now, by metric key; those that cannot be had here are left out."""
@@ -132,51 +178,44 @@ class Machine:
         return {key: value for key, value in found.items() if math.isfinite(value)}
 
     def _cpu(self) -> Sample:
-        found = {"system/cpu.percent": self._psutil.cpu_percent()}
-        if hasattr(os, "getloadavg"):
-            found["system/load"] = os.getloadavg()[0]
+        found: Sample = {"system/load": os.getloadavg()[0]}
+        with _missing:
+            before, self._ticks = self._ticks, self._readings.cpu_ticks()
+            busy, whole = (now - then for now, then in zip(self._ticks, before))
+            found["system/cpu.percent"] = min(max(100 * busy / whole, 0.0), 100.0)
         return found
 
     def _memory(self) -> Sample:
-        memory = self._psutil.virtual_memory()
+        total, available = self._readings.memory_bytes()
         return {
-            "system/memory.percent": memory.percent,
-            "system/memory.used_mb": (memory.total - memory.available) / _MIB,
+            "system/memory.percent": 100 * (total - available) / total,
+            "system/memory.used_mb": (total - available) / _MIB,
         }
 
     def _own(self) -> Sample:
-        process = self._process
-        with process.oneshot():
-            return {
-                "system/process.cpu.percent": process.cpu_percent(),
-                "system/process.rss_mb": process.memory_info().rss / _MIB,
-                "system/process.threads": process.num_threads(),
-            }
+        before, self._used = self._used, (time.process_time(), time.monotonic())
+        used, passed = (now - then for now, then in zip(self._used, before))
+        resident, threads = self._readings.own()
+        return {
+            "system/process.cpu.percent": 100 * used / passed,
+            "system/process.rss_mb": resident / _MIB,
+            "system/process.threads": threads,
+        }
 
     def _storage(self) -> Sample:
         found: Sample = {}
         with _missing:
-            found["system/disk.percent"] = self._psutil.disk_usage(".").percent
+            disk = os.statvfs(".")
+            used = disk.f_blocks - disk.f_bfree
+            found["system/disk.percent"] = 100 * used / (used + disk.f_bavail)
         with _missing:
-            read, written = (now - then for now, then in zip(self._disk_bytes(), self._disk))
+            read, written = (now - then for now, then in zip(self._readings.disk_bytes(), self._disk))
             found |= {"system/disk.read_mb": read / _MIB, "system/disk.write_mb": written / _MIB}
         return found
 
     def _traffic(self) -> Sample:
-        sent, received = (now - then for now, then in zip(self._network_bytes(), self._network))
+        sent, received = (now - then for now, then in zip(self._readings.network_bytes(), self._network))
         return {"system/network.sent_mb": sent / _MIB, "system/network.recv_mb": received / _MIB}
-
-    def _disk_bytes(self) -> tuple[int, ...]:
-        with _missing:
-            disk = self._psutil.disk_io_counters()
-            return () if disk is None else (disk.read_bytes, disk.write_bytes)
-        return ()
-
-    def _network_bytes(self) -> tuple[int, ...]:
-        with _missing:
-            network = self._psutil.net_io_counters()
-            return () if network is None else (network.bytes_sent, network.bytes_recv)
-        return ()
 
 
 # -- GPUs -------------------------------------------------------------------------------------------------------------
@@ -228,11 +267,16 @@ _SMI_FIELDS = {
 
 def _nvidia_smi() -> list[Callable[[], Sample]]:
     """NVIDIA GPUs through their command line tool, all in one call. Raises when there is none or it fails."""
-    program = shutil.which("nvidia-smi")
+    # Not shutil.which(): loading shutil would take the interpreter for some milliseconds.
+    paths = (Path(folder, "nvidia-smi") for folder in os.get_exec_path())
+    program = next((str(path) for path in paths if os.access(path, os.X_OK)), None)
     return [partial(_read_smi, program)] if program is not None and _read_smi(program) else []
 
 
 def _read_smi(program: str) -> Sample:
+    load("subprocess")
+    import subprocess  # most machines never need it
+
     command = [program, f"--query-gpu=index,{','.join(_SMI_FIELDS.values())}", "--format=csv,noheader,nounits"]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=_SMI_SECONDS, check=True).stdout
     found: Sample = {}

@@ -6,21 +6,19 @@ context variable, so threads and asyncio tasks keep apart by themselves.
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
-import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from rundial import events
 from rundial.attributes import INLINE_BYTES, MAX_ATTRIBUTE_NAME, label, move_out, named
 from rundial.events import SPAN_KINDS
+from rundial.open_spans import forget, innermost, remember
+from rundial.traced import traced
 from rundial.wire import encode
 
 if TYPE_CHECKING:
@@ -36,22 +34,16 @@ EVENT_BYTES = 4096
 ALL_EVENTS_BYTES = 128 * 1024
 MAX_STATUS_MESSAGE = 1000
 MAX_STACK = 3000
-MAX_OPEN = 10_000
-"""Open spans of a run that are remembered, to be sent as unfinished when the run ends before them."""
 _STATUSES = ("unset", "ok", "error")
 _HEX = {length: re.compile(f"(?!0+$)[0-9a-f]{{{length}}}") for length in (16, 32)}
 _INT64 = 1 << 63
 _now = time.time_ns
 F = TypeVar("F", bound=Callable[..., Any])
 
-_current: ContextVar[Span | None] = ContextVar("rundial_span", default=None)
-_open: WeakKeyDictionary[Run, dict[str, Span]] = WeakKeyDictionary()
-_guard = threading.RLock()
-
 
 def current_span() -> Span | None:
     """The innermost span that was entered in this thread or task, or None."""
-    return _current.get()
+    return innermost.get()
 
 
 class Span:
@@ -126,7 +118,7 @@ class Span:
         if model is not None or system is not None:
             self.set_usage(model=model, system=system)
         self._start_ns = _now()
-        _remember(self)
+        remember(self)
 
     def _ids(self, trace_id: Any, parent_span_id: Any) -> tuple[str | None, str | None]:
         """The ids that were given, as far as they are ids."""
@@ -141,7 +133,7 @@ class Span:
 
     def _place(self) -> None:
         """Find out which trace this belongs to, and what is around it in the same run."""
-        outer = _current.get()
+        outer = innermost.get()
         while outer is not None and outer._run is not self._run:
             outer = outer._outer
         trace, parent = self._given or (None, None)
@@ -249,9 +241,7 @@ class Span:
         if self._status == "unset" and status != "unset":
             self._status = "ok"
         self._done = True
-        spans = _open.get(self._run)
-        if spans is not None:
-            spans.pop(self.span_id, None)
+        forget(self)
         pipeline = self._run._writable()
         if pipeline is None:
             return self._run.status == "running"
@@ -313,13 +303,13 @@ class Span:
         self.__exit__(kind, error, trace)
 
     def _enter(self) -> None:
-        self._outer = _current.get()
-        _current.set(self)
+        self._outer = innermost.get()
+        innermost.set(self)
 
     def _leave(self) -> None:
-        here = _current.get()
+        here = innermost.get()
         if here is self:
-            _current.set(self._outer)
+            innermost.set(self._outer)
         else:  # blocks that overlap instead of lying inside one another: whoever lies inside must not lead back here
             while here is not None and here._outer is not self:
                 here = here._outer
@@ -346,7 +336,7 @@ class Span:
 
     def __call__(self, function: F) -> F:
         """A function that is a span of this name and these attributes each time it is called."""
-        _forget(self)
+        forget(self)
         if not callable(function) or isinstance(function, type):
             self._complain("span decorator", f"only functions can be traced, not {label(function, 60)}.")
             return function
@@ -362,7 +352,7 @@ class Span:
             model=self._model,
             system=self._system,
         )
-        return wraps(function)(_traced(function, again))  # type: ignore[return-value]
+        return wraps(function)(traced(function, again))  # type: ignore[return-value]
 
     def __repr__(self) -> str:
         return f"<Span {self.name} {self.trace_id} {self.span_id}>"
@@ -422,162 +412,3 @@ def tool_call(run: Run, name: str, *, input: Any, output: Any, attrs: Mapping[st
     span.set_attrs({"tool.name": name, "tool.input": input, "tool.output": output})
     span.finish(status, span._start_ns)
     return span
-
-
-# -- functions --------------------------------------------------------------------------------------------------------
-
-
-def _traced(function: Callable[..., Any], again: Callable[[], Span]) -> Callable[..., Any]:
-    if inspect.iscoroutinefunction(function):
-
-        async def call_later(*args: Any, **kwargs: Any) -> Any:
-            with again():
-                return await function(*args, **kwargs)
-
-        return call_later
-    if inspect.isasyncgenfunction(function):
-        return _traced_async_generator(function, again)
-    if inspect.isgeneratorfunction(function):
-        return _traced_generator(function, again)
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with again():
-            return function(*args, **kwargs)
-
-    return call
-
-
-def _traced_generator(function: Callable[..., Any], again: Callable[[], Span]) -> Callable[..., Any]:
-    """A generator inside a span, which is around what the generator does and not around what its caller does."""
-
-    def each(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        inner = function(*args, **kwargs)
-        span = again()
-        inside: Span | None = span
-
-        def step(resume: Callable[..., Any], *values: Any) -> Any:
-            nonlocal inside
-            span._outer = outside = _current.get()
-            _current.set(inside)
-            try:
-                return resume(*values)
-            finally:
-                inside = _current.get()
-                _current.set(outside)
-                span._outer = None
-
-        try:
-            item = step(next, inner)
-            while True:
-                try:
-                    received = yield item
-                except GeneratorExit:
-                    step(inner.close)
-                    raise
-                except BaseException as error:  # noqa: BLE001 - it is the generator's to handle
-                    item = step(inner.throw, error)
-                else:
-                    item = step(inner.send, received)
-        except StopIteration as end:
-            return end.value
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            span._note_exception(error)
-            raise
-        finally:
-            span.finish()
-
-    return each
-
-
-def _traced_async_generator(function: Callable[..., Any], again: Callable[[], Span]) -> Callable[..., Any]:
-    """The same for an asynchronous generator."""
-
-    async def each(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        inner = function(*args, **kwargs)
-        span = again()
-        inside: Span | None = span
-
-        async def step(resume: Callable[..., Any], *values: Any) -> Any:
-            nonlocal inside
-            span._outer = outside = _current.get()
-            _current.set(inside)
-            try:
-                return await resume(*values)
-            finally:
-                inside = _current.get()
-                _current.set(outside)
-                span._outer = None
-
-        try:
-            item = await step(inner.__anext__)
-            while True:
-                try:
-                    received = yield item
-                except GeneratorExit:
-                    await step(inner.aclose)
-                    raise
-                except BaseException as error:  # noqa: BLE001 - it is the generator's to handle
-                    item = await step(inner.athrow, error)
-                else:
-                    item = await step(inner.asend, received)
-        except StopAsyncIteration:
-            return
-        except GeneratorExit:
-            raise
-        except BaseException as error:
-            span._note_exception(error)
-            raise
-        finally:
-            span.finish()
-
-    return each
-
-
-# -- spans that are open ----------------------------------------------------------------------------------------------
-
-
-def _remember(span: Span) -> None:
-    run = span._run
-    if run._opened is None:
-        return
-    spans = _open.get(run)
-    if spans is None:
-        with _guard:
-            spans = _open.get(run)
-            if spans is None:
-                spans = _open[run] = {}
-                run._sources.append(lambda seconds: _end(run))
-    if len(spans) < MAX_OPEN:
-        spans[span.span_id] = span
-    else:
-        message = f"{MAX_OPEN:,} spans are open; of the further ones those that are never finished are not sent."
-        run._counters.warn_once("open spans", message)
-
-
-def _forget(span: Span) -> None:
-    spans = _open.get(span._run)
-    if spans is not None:
-        spans.pop(span.span_id, None)
-
-
-def _end(run: Run) -> None:
-    """The run ends: what is still open is sent as it is, marked as unfinished."""
-    pipeline = run._opened
-    now = _now()
-    for span in list(_open.pop(run, {}).values()):
-        if pipeline is not None:
-            span._attrs["rundial.unfinished"] = True
-            span._send(pipeline, now)
-
-
-def _after_fork_in_child() -> None:
-    """What is open here was begun by the parent process, which finishes it."""
-    global _guard
-    _guard = threading.RLock()
-    _open.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

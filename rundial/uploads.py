@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -31,10 +31,11 @@ from typing import Any, NamedTuple
 from rundial import leftovers
 from rundial.config import Settings, home
 from rundial.delivery import Stopped
-from rundial.diagnostics import Counters, Progress, amount
+from rundial.diagnostics import Counters, Progress, Tally, amount
 from rundial.errors import RequestError, RundialError
 from rundial.senders import Kind, Senders, Staged, start_thread
-from rundial.spool import acquire, prepare_directory, register
+from rundial.spool import acquire
+from rundial.spool_directories import prepare_directory, register
 from rundial.staging import FILES, UPLOADS, Changed, Job, make_durable, read_job, remove_job, settle, write_job
 
 Prepare = Callable[[Path], Job]
@@ -46,17 +47,6 @@ DURABLE_SECONDS = 0.5
 """How long a job stays off the disk at most: what a power failure can cost."""
 LOOK_SECONDS = 0.02
 PROGRESS_AFTER_SECONDS = 1.0
-
-
-class Tally:
-    """What became of the uploads of one kind: ``logged = uploaded + pending + dropped``."""
-
-    def __init__(self) -> None:
-        self.logged = 0
-        self.uploaded = 0
-        self.pending = 0
-        self.bytes_uploaded = 0
-        self.dropped: Counter[str] = Counter()
 
 
 class _Task(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ MAX_DEPTH = 32
 REDACTED = "[redacted]"
 _FOREIGN_MEDIA = frozenset({("matplotlib", "Figure"), ("plotly", "Figure"), ("plotly", "FigureWidget")})
 _INT64 = 1 << 63
-_SECRET_NAME = re.compile(
+_SECRET_NAME = (
     r"(?i:(?:^|[_\-./ ])(?:(?:api|access|secret|private)[_-]?key|token|secret|passw(?:or)?d|passphrase"
     r"|credentials?|authorization|bearer|cookie)$|apikey$|password$)|[a-z](?:Token|Secret|ApiKey)$"
 )
@@ -219,7 +220,12 @@ def _redacted(key: str, value: Any) -> Any:
 
 def is_secret_name(name: str) -> bool:
     """Whether a name says that its text is a credential: ``hub_token`` does, ``max_tokens`` does not."""
-    return _SECRET_NAME.search(name) is not None
+    return _secret_name()(name) is not None
+
+
+@cache
+def _secret_name() -> Callable[[str], re.Match[str] | None]:
+    return re.compile(_SECRET_NAME).search  # compiled for the first name: that takes a millisecond
 
 
 def _resolved(value: Any) -> Any:
@@ -257,7 +263,7 @@ def _plain(value: Any, depth: int) -> Any:
         return {name: plain(getattr(value, name), depth + 1) for name in fields}
     if isinstance(value, PurePath):
         return str(value)
-    if hasattr(value, "tolist"):
+    if hasattr(value, "tolist") and not isinstance(value, type):
         return plain(value.tolist(), depth + 1)
     if type(value).__name__ == "Namespace":
         return plain(vars(value), depth + 1)

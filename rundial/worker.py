@@ -31,6 +31,7 @@ SYNC_SECONDS = 0.5
 DISCOVERY_SECONDS = 1.0
 LEAST_PAUSE_SECONDS = 0.25
 """Between two tries, however much somebody hurries."""
+LEAST_SECONDS = 1e-6
 
 
 class Bell:
@@ -108,6 +109,7 @@ class Worker:
         self._under_way: list[Chunk] = []
         self._confirmed = 0
         self._confirmed_to = 0
+        self._wanted = 0
         self.acknowledged = 0
         """Sequence number the server expects next."""
         self.answered = threading.Event()
@@ -154,7 +156,7 @@ class Worker:
 
         Without a server, move everything to the disk and answer at once. ``give_up`` is asked now and then.
         """
-        target = self._queue.sequence
+        target = self._wanted = self._queue.sequence
         deadline = time.monotonic() + timeout
         self._discover()
         self._wake.ring()
@@ -295,6 +297,7 @@ class Worker:
                 return  # the interpreter is closing and starts no threads; the spool keeps everything
 
     def _send_loop(self) -> None:
+        looked = time.monotonic()
         while not self._stop.is_set():
             transport = self._transport = self._transport or self._connect()
             if transport is None:
@@ -306,11 +309,23 @@ class Worker:
                 continue
             if self._stop.is_set():
                 return
-            began = time.monotonic()
+            before, looked = looked, time.monotonic()
             outcome = self._deliver(transport, batch)
             self._handle(outcome)
             if outcome.verdict in ("retry", "denied", "refused"):
-                self._pause(outcome, time.monotonic() - began)
+                self._pause(outcome, time.monotonic() - looked)
+            elif batch and outcome.verdict == "acknowledged":
+                self._let_gather(sum(map(len, batch)) / max(looked - before, LEAST_SECONDS))
+
+    def _let_gather(self, rate: float) -> None:
+        """Wait for more, unless more waits already: a request costs some time of the interpreter, whatever is in it.
+
+        Args:
+            rate: bytes that have come a second.
+        """
+        waited_for = self.acknowledged < max(self._wanted, self._spool.next)
+        if not waited_for and self._queue.bytes_held < DIRECT_BYTES:
+            self._send.wait(min(self._settings.flush_interval_seconds, DIRECT_BYTES / rate))
 
     def _pause(self, outcome: Outcome, elapsed: float) -> None:
         """Wait before the next try. Somebody who waits for delivery shortens it, unless the server asked for peace."""

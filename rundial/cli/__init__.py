@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -91,6 +92,9 @@ for noun, commands in (
 
 def main() -> None:
     """Entry point: exit code 0, 1 for any error, 2 for a key that is missing or refused or may not do this."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a name that the terminal has no letters for is no error
     if VARIABLE in os.environ:
         from typer._completion_classes import completion_init
 
@@ -103,6 +107,8 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except SystemExit as end:
+        sys.exit(0 if isinstance(end.__context__, BrokenPipeError) else end.code)  # of Rich
     except AuthError as error:
         _fail(error, advice(error), 2)
     except RundialError as error:
@@ -118,7 +124,7 @@ def main() -> None:
 
 def _usage(error: Exception) -> str:
     """What is wrong with a command as it was typed."""
-    text = str(getattr(error, "format_message", error.__str__)())
+    text = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "").replace("\n\t", " ")
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "rundial")
     return f"{text if text.endswith(('.', '?')) else text + '.'} `{path} --help` shows how it is used."

@@ -102,7 +102,7 @@ def _find(client: HttpClient, reference: str, workspace: str | None, project: st
 
 @command(app, "put")
 def put(
-    path: Annotated[Path, typer.Argument(exists=True, help="File or folder.")],
+    path: Annotated[Path, typer.Argument(exists=True, metavar="PATH", help="File or folder.")],
     run: Annotated[str | None, typer.Option(help="Run that made it: its id. Default: a run of its own.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the artifact. Default: the file's own.")] = None,
     type: Annotated[str | None, typer.Option(help="Any word, such as model or dataset.")] = None,
@@ -133,17 +133,17 @@ def put(
 @contextmanager
 def _staged(path: Path, name: str | None) -> Iterator[tuple[Path, Any]]:
     """The files as a job, in a folder beside them where links cost nothing. Raises :class:`ConfigError`."""
-    from rundial.artifacts import _members, clean_name
+    from rundial.artifact_paths import clean_name, members
     from rundial.staging import FILES, Job, settle, stage_file
 
     path = path.expanduser().absolute()
     try:
-        members = _members(path)[0] if path.is_dir() else [(path.name, path)]
+        found = members(path)[0] if path.is_dir() else [(path.name, path)]
         with tempfile.TemporaryDirectory(prefix=".rundial-put-", dir=_beside(path)) as text:
             folder = Path(text)
             (folder / FILES).mkdir()
             job = Job(clean_name(name or path.name), time_ns=time.time_ns())
-            job.files = [stage_file(file, folder, str(number), inner) for number, (inner, file) in enumerate(members)]
+            job.files = [stage_file(file, folder, str(number), inner) for number, (inner, file) in enumerate(found)]
             with progress("Reading", None, "MiB") as advance:
                 settle(folder, job, lambda: advance(1))
             yield folder, job

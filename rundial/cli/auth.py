@@ -69,6 +69,8 @@ def signed_in(
     """
     endpoint = resolve({"endpoint": options.endpoint}).endpoint
     if endpoint is None:
+        if api_key or credentials:
+            raise ConfigError("which server is that for? Add --endpoint; this machine's own server needs no key.")
         with local_store() as server, closing_client(server.url, server.api_key) as client:
             # The local server hands its key to its own user; nothing needs to be kept.
             yield client, _document(client, "api_key")

@@ -76,6 +76,9 @@ def check(
         print(
             f"{counts.runs:,} runs, {counts.points:,} points, {counts.blobs:,} files with {counts.blob_bytes:,} bytes."
         )
+        if counts.chunks_unsealed:
+            of = f"{counts.chunks_unsealed:,} of {counts.chunks:,} chunks"
+            print(f"{of} have no checksum, because an earlier version wrote them.")
         if report.elsewhere is not None:
             print(f"The files in {report.elsewhere} were not looked at.")
         for problem in report.problems:

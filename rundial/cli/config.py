@@ -46,7 +46,7 @@ def path() -> None:
 @command(app, "set")
 def set_option(
     option: Option,
-    value: Annotated[str, typer.Argument(help="Its value.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="Its value.")],
     top: Everywhere = False,
 ) -> None:
     """Write an option into the file, in the profile in use."""

@@ -10,7 +10,7 @@ import typer
 from rundial.cli.context import Workspace, connect, target
 from rundial.cli.output import answer, note, progress, say
 from rundial.client import HttpClient
-from rundial.errors import RequestError, RundialError
+from rundial.errors import ConfigError, RequestError, RundialError
 from rundial.exports.tables import Format
 from rundial.http import Json
 
@@ -68,6 +68,8 @@ def _files(client: HttpClient, runs: list[Json], out: Path, form: Format) -> Non
 def _page(client: HttpClient, runs: list[Json], out: Path) -> None:
     from rundial.exports.html import write_page
 
+    if out.exists() and not out.is_file():
+        raise ConfigError(f"{out} is no file that a page could replace. Give --out the name of one.")
     with progress("Exporting", len(runs), f"of {len(runs)} runs") as advance:
         left_out = write_page(client, runs, out, advance)
     document = {"out": str(out), "runs": len(runs), "bytes": out.stat().st_size, "leftOut": left_out}

@@ -10,6 +10,8 @@ import csv
 import json
 import os
 import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -21,10 +23,9 @@ from rundial.errors import ConfigError, RundialError
 from rundial.http import Json, next_cursor
 
 Format = Literal["json", "jsonl", "csv", "parquet"]
-END_OF_TIME_MS = 253_402_300_799_999
-"""The last moment of the year 9999."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _BATCH = 50_000
+STANDARD_OUTPUT = frozenset({Path("-"), Path("/dev/stdout")})
 
 
 class Query(NamedTuple):
@@ -44,7 +45,7 @@ class Query(NamedTuple):
 
 
 def export(query: Query, out: Path, format: Format) -> int:
-    """Write everything into a file and give the number of rows.
+    """Write everything into a file and give the number of rows; ``-`` is the standard output.
 
     Raises:
         ConfigError: the file cannot be written, or Parquet's library is not there.
@@ -54,6 +55,8 @@ def export(query: Query, out: Path, format: Format) -> int:
         _parquet()
     if not out.parent.is_dir():
         raise ConfigError(f"there is no folder {out.parent}. Make it first.")
+    if out in STANDARD_OUTPUT or (out.exists() and not out.is_file() and not out.is_dir()):
+        return _pour(query, out, format)
     part = out.with_name(f".{out.name}.part")
     journal = out.with_name(f".{out.name}.part.json")
     try:
@@ -70,6 +73,21 @@ def export(query: Query, out: Path, format: Format) -> int:
         part.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"cannot write {out}: {error.strerror or error}.") from error
+    return rows
+
+
+def _pour(query: Query, out: Path, format: Format) -> int:
+    """Export into what cannot be replaced by a file: a pipe, a device, the standard output."""
+    with tempfile.TemporaryDirectory(prefix="rundial-export-") as folder:
+        whole = Path(folder) / "export"
+        rows = export(query, whole, format)
+        with whole.open("rb") as content:
+            if out in STANDARD_OUTPUT:
+                shutil.copyfileobj(content, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+            else:
+                with out.open("wb") as sink:
+                    shutil.copyfileobj(content, sink)
     return rows
 
 

@@ -23,7 +23,9 @@ NewProject = Annotated[str | None, typer.Option("--project", help="Another proje
 
 @command(app, "wandb")
 def wandb(
-    directory: Annotated[Path, typer.Argument(help="The folder `wandb`, one that has it, or that of a single run.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIRECTORY", help="The folder `wandb`, one that has it, or that of a single run.")
+    ],
     project: Annotated[str | None, typer.Option(help="Another project than the runs were in.")] = None,
 ) -> None:
     """Bring in runs of W&B: history, summary, configuration, media, artifacts, console and system metrics."""
@@ -62,7 +64,7 @@ def wandb(
 
 @command(app, "rundial")
 def rundial(
-    directory: Annotated[Path, typer.Argument(help="The folder that `rundial export` wrote.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="The folder that `rundial export` wrote.")],
     project: NewProject = None,
     workspace: Workspace = None,
 ) -> None:
@@ -75,7 +77,9 @@ def rundial(
 
 @command(app, "tensorboard")
 def tensorboard(
-    path: Annotated[Path, typer.Argument(help="A folder with event files in it or below, or one of them.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A folder with event files in it or below, or one of them.")
+    ],
     project: NewProject = None,
     workspace: Workspace = None,
 ) -> None:
@@ -88,7 +92,9 @@ def tensorboard(
 
 @command(app, "mlflow")
 def mlflow(
-    path: Annotated[Path, typer.Argument(help="The folder `mlruns`, one that has it, or a SQLite database.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The folder `mlruns`, one that has it, or a SQLite database.")
+    ],
     project: NewProject = None,
     workspace: Workspace = None,
 ) -> None:
@@ -101,7 +107,9 @@ def mlflow(
 
 @command(app, "trackio")
 def trackio(
-    path: Annotated[Path, typer.Argument(help="Trackio's folder, or the database or Parquet file of a project.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Trackio's folder, or the database or Parquet file of a project.")
+    ],
     project: NewProject = None,
     workspace: Workspace = None,
 ) -> None:

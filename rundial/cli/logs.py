@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from typing import Annotated, Literal
 
 import typer
 
 from rundial.cli.context import Project, RunId, Workspace, command, connect, find_run, group, options
 from rundial.cli.exporting import Query
-from rundial.cli.metrics import (
-    End,
-    FileFormat,
-    Follow,
-    Interval,
-    Out,
-    PageSize,
-    Start,
-    about_export,
-    conclude,
-    end,
-    write,
-)
-from rundial.cli.output import answer, moment, note, plain, print_json
+from rundial.cli.output import answer, moment, plain, print_json
+from rundial.cli.rows import End, FileFormat, Follow, Interval, Out, PageSize, Start, about_export, end, write
+from rundial.cli.rows import follow as follow_rows
 from rundial.client import HttpClient
 from rundial.http import Json, given, next_cursor
 
@@ -55,8 +42,7 @@ def tail(
             answer({"logs": page}, lambda: _show(page["rows"]) if page["rows"] else print(empty))
             return
         _show(page["rows"])
-        with suppress(KeyboardInterrupt):  # the usual way to have enough of it
-            _follow(client, found, page, min_level, text, interval_seconds)
+        _follow(client, found, page, min_level, text, interval_seconds)
 
 
 def _last(client: HttpClient, run: Json, level: str, text: str | None, lines: int) -> Json:
@@ -73,8 +59,9 @@ def _last(client: HttpClient, run: Json, level: str, text: str | None, lines: in
 def _follow(client: HttpClient, run: Json, page: Json, level: str, text: str | None, interval: float) -> None:
     known = {_identity(row) for row in page["rows"]}
     cursor = (page.get("page") or {}).get("tailCursor")
-    while True:
-        over = run["status"] != "running"
+
+    def show() -> None:
+        nonlocal known, cursor
         if cursor is None:
             rows = _last(client, run, level, text, 1000)["rows"]  # an older server: whatever was not there before
             fresh = [row for row in rows if _identity(row) not in known]
@@ -82,10 +69,8 @@ def _follow(client: HttpClient, run: Json, page: Json, level: str, text: str | N
         else:
             fresh, cursor = _after(client, run, level, text, cursor)
         _show(fresh)
-        if over:
-            return note(f"{run['runId']} is {run['status']}.")
-        time.sleep(interval)
-        run = find_run(client, run["runId"])
+
+    follow_rows(client, run, interval, show)
 
 
 def _after(client: HttpClient, run: Json, level: str, text: str | None, cursor: str) -> tuple[list[Json], str]:
@@ -133,5 +118,4 @@ def export_lines(
                 found["projectId"], run, start_ms, end(end_ms), limit=page_size, cursor=cursor
             )
 
-        rows = write(Query("logs", COLUMNS, page, about_export(client, found, start_ms, end_ms)), out, format)
-    conclude(out, rows, format)
+        write(Query("logs", COLUMNS, page, about_export(client, found, start_ms, end_ms)), out, format)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from rundial.cli.context import Project, RunId, Workspace, command, connect, find_run, group, options
-from rundial.cli.exporting import END_OF_TIME_MS, Format, Query, export
-from rundial.cli.output import answer, cell, moment, note, plain, print_json, say, table
+from rundial.cli.exporting import Query
+from rundial.cli.output import answer, cell, moment, plain, print_json, table
+from rundial.cli.rows import (
+    END_OF_TIME_MS,
+    End,
+    FileFormat,
+    Follow,
+    Interval,
+    Out,
+    PageSize,
+    Start,
+    about_export,
+    end,
+    write,
+)
+from rundial.cli.rows import follow as follow_rows
 from rundial.client import HttpClient
-from rundial.errors import RequestError, RundialError
 from rundial.http import Json, next_cursor
 
 app = group("Points of metrics.")
@@ -28,13 +38,6 @@ WHOLE_POINTS = 20_000
 _KEYS_AT_ONCE = 100
 
 Keys = Annotated[list[str] | None, typer.Option(help="Only these metrics. Repeatable, or with commas. Default: all.")]
-Follow = Annotated[bool, typer.Option("--follow", help="Go on printing what comes, until the run ends.")]
-Interval = Annotated[float, typer.Option("--interval-seconds", min=0.1, help="How often to look, with --follow.")]
-Out = Annotated[Path, typer.Option("--out", help="File to write.")]
-FileFormat = Annotated[Format, typer.Option("--format", help="What to write. Parquet needs `rundial[export]`.")]
-Start = Annotated[int, typer.Option("--start-ms", help="Only from this moment on, in Unix milliseconds.")]
-End = Annotated[int | None, typer.Option("--end-ms", help="Only up to this moment, in Unix milliseconds.")]
-PageSize = Annotated[int, typer.Option("--page-size", min=1, max=10_000, help="Rows to ask for at a time.")]
 
 
 @command(app, "tail")
@@ -51,9 +54,7 @@ def tail(
     with connect() as client:
         found = find_run(client, run, workspace, project)
         if follow:
-            with suppress(KeyboardInterrupt):  # the usual way to have enough of it
-                _follow(client, found, keys, points, interval_seconds)
-            return
+            return _follow(client, found, keys, points, interval_seconds)
         series = _series(client, found, _chosen(client, found, keys), points)
     rows = [_row(it["metricKey"], point) for it in series for point in it["points"]]
     headings = ("metric", "step", "time", "value")
@@ -100,28 +101,24 @@ def _end(client: HttpClient, run: Json, key: str, about: Json, points: int) -> l
 
 
 def _follow(client: HttpClient, run: Json, keys: Sequence[str] | None, points: int, interval: float) -> None:
-    chosen = _chosen(client, run, keys)
-    shown = [
-        {**point, "metricKey": it["metricKey"]} for it in _series(client, run, chosen, points) for point in it["points"]
-    ]
+    series = _series(client, run, _chosen(client, run, keys), points)
+    shown = [{**point, "metricKey": it["metricKey"]} for it in series for point in it["points"]]
     for point in shown:
         _print(point)
     known = {_identity(point) for point in shown}
     newest = max((point["timestampMs"] for point in shown), default=0)
-    while True:
-        over = run["status"] != "running"
-        for point in _since(client, run, list(chosen) if keys else None, newest - LATE_MS):
+
+    def show() -> None:
+        nonlocal known, newest
+        names = list(_chosen(client, run, keys)) if keys else None
+        for point in _since(client, run, names, newest - LATE_MS):
             if _identity(point) not in known:
                 _print(point)
                 known.add(_identity(point))
                 newest = max(newest, point["timestampMs"])
         known = {identity for identity in known if identity[2] >= newest - LATE_MS}
-        if over:
-            return note(f"{run['runId']} is {run['status']}.")
-        time.sleep(interval)
-        run = find_run(client, run["runId"])
-        if keys:
-            chosen = _chosen(client, run, keys)
+
+    follow_rows(client, run, interval, show)
 
 
 def _since(client: HttpClient, run: Json, keys: Sequence[str] | None, start_ms: int) -> Iterator[Json]:
@@ -177,32 +174,4 @@ def export_points(
             )
 
         about = about_export(client, found, start_ms, end_ms) | ({"metricKeys": chosen} if chosen else {})
-        rows = write(Query("metrics", COLUMNS, page, about), out, format)
-    conclude(out, rows, format)
-
-
-def end(end_ms: int | None) -> int:
-    """The moment up to which is exported."""
-    return END_OF_TIME_MS if end_ms is None else end_ms
-
-
-def about_export(client: HttpClient, run: Json, start_ms: int, end_ms: int | None) -> Json:
-    """What an export is of."""
-    where = {"endpoint": client.endpoint, "projectId": run["projectId"], "runId": run["runId"]}
-    return {**where, "startMs": start_ms, "endMs": end(end_ms)}
-
-
-def write(query: Query, out: Path, format: Format) -> int:
-    """Export, and say in the error that nothing is lost. Raises :class:`RundialError`."""
-    try:
-        return export(query, out, format)
-    except RequestError as error:
-        error.message += " What has come is kept: the same command goes on from there."
-        raise
-    except KeyboardInterrupt:
-        raise RundialError("interrupted. What has come is kept: the same command goes on from there.") from None
-
-
-def conclude(out: Path, rows: int, format: Format) -> None:
-    """What an export says in the end."""
-    answer({"out": str(out), "rows": rows, "format": format}, lambda: say(f"{rows:,} rows are in {out}."))
+        write(Query("metrics", COLUMNS, page, about), out, format)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -70,12 +71,16 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Any]], empty: str = "
     if not rows:
         print(empty)
         return
+    from rich.cells import cell_len
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False)
+    # What stands first is copied into the next command: it is not broken where there is room for the rest.
+    whole = 2 * max(cell_len(cell(row[0])) for row in rows) <= shutil.get_terminal_size().columns
     for number, heading in enumerate(headings):
         numeric = all(isinstance(row[number], int | float) for row in rows)
-        shown.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+        fixed = whole and number == 0
+        shown.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=fixed)
     for row in rows:
         shown.add_row(*(cell(value) for value in row))
     show_table(shown)

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from rundial.cli.context import Project, RunId, Workspace, command, connect, find_run, group, target
+from rundial.cli.context import Project, RunId, Target, Workspace, command, connect, find_run, group, options, target
 from rundial.cli.output import answer, fields, moment, say, table
-from rundial.errors import RundialError
+from rundial.client import HttpClient
+from rundial.errors import RequestError, RundialError
 from rundial.http import given, next_cursor
 
 app = group("Runs.")
@@ -63,28 +64,47 @@ def list_runs(
     with connect() as client:
         chosen = target(workspace, project)
         while True:
-            page = client.query_runs(
-                chosen.workspace,
-                chosen.project,
-                limit=min(limit - len(rows), 1000),
-                order=order,
-                order_by=order_by,
-                cursor=cursor,
-                search=search,
-                statuses=statuses,
-            )
+            try:
+                page = client.query_runs(
+                    chosen.workspace,
+                    chosen.project,
+                    limit=min(limit - len(rows), 1000),
+                    order=order,
+                    order_by=order_by,
+                    cursor=cursor,
+                    search=search,
+                    statuses=statuses,
+                )
+            except RequestError as error:
+                if error.error_code != "NOT_FOUND":
+                    raise
+                there = f"there is no project {chosen.project!r} in {chosen.workspace}, or this key may not see it."
+                raise RundialError(there + _other_projects(client, chosen)) from error
             rows += page["runs"]
             cursor = next_cursor(page)
             if cursor is None or len(rows) >= limit:
                 break
+        others = "" if rows or search or statuses or options.json else _other_projects(client, chosen)
     shown = [
         (it["runId"], it.get("kind"), it["status"], it.get("runName"),
          moment(it.get("startedAtMs")), moment(it.get("updatedAtMs")))
         for it in rows
     ]  # fmt: skip
     headings = ("run", "kind", "status", "name", "started", "updated")
-    empty = f"No such runs in {chosen.workspace}/{chosen.project}."
+    empty = f"No such runs in {chosen.workspace}/{chosen.project}.{others}"
     answer({"result": {**page, "runs": rows}}, lambda: table(headings, shown, empty))
+
+
+def _other_projects(client: HttpClient, place: Target) -> str:
+    """Where else in the workspace there are runs, in a sentence; whoever names no project looks into a default one."""
+    try:
+        found = [it["projectSlug"] for it in client.list_projects(place.workspace) if it.get("runCount")]
+    except RequestError:
+        return ""  # a key for one project need not know the others
+    if not found:
+        return ""
+    more = f" and {len(found) - 5} others" if len(found) > 5 else ""
+    return f" There are runs in {', '.join(found[:5])}{more}: name one with --project."
 
 
 @command(app, "status")
@@ -125,7 +145,9 @@ def finish(
 
 
 @command(app, "rename")
-def rename(run: RunId, name: Annotated[str, typer.Argument(help="What people call it from now on.")]) -> None:
+def rename(
+    run: RunId, name: Annotated[str, typer.Argument(metavar="NAME", help="What people call it from now on.")]
+) -> None:
     """Give a run another name."""
     with connect() as client:
         changed = client.update_run(run, name=name)

@@ -108,9 +108,9 @@ def serve(
     ``more`` are further fields of :class:`rundial.server.app.ServerSettings`.
     Raises :class:`RundialError` when the data folder or the database cannot be used.
     """
-    from rundial.recovery import Watcher
     from rundial.server.app import Server, ServerSettings, create_app, prepare
     from rundial.server.store import Store
+    from rundial.watcher import Watcher
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)

@@ -22,9 +22,11 @@ from rundial.errors import AuthError, RequestError, RundialError
 from rundial.events import clean_key
 from rundial.http import Json
 from rundial.protocols import AnyTransport
-from rundial.recovery import Meta, Sent, Waiting, is_local, survey
+from rundial.recovery import Sent
 from rundial.recovery import sync as deliver
-from rundial.spool import register
+from rundial.spool_directories import register
+from rundial.streams import Meta, is_local
+from rundial.survey import Waiting, survey
 from rundial.transport import Outcome, Transport
 
 OTHERS_SECONDS = 0.5

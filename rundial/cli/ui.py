@@ -92,11 +92,16 @@ def start_server(port: int, data: Path | None) -> tuple[config.LocalServer, bool
     Raises :class:`RundialError` with the end of its log when it does not.
     """
     log = config.home() / "server.log"
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise RundialError(
+            f"cannot write {log}: {error.strerror}. Set RUNDIAL_HOME to a folder of your own."
+        ) from error
     command = [sys.executable, "-P", "-m", "rundial", "server", "--port", str(port)]
     if data is not None:
         command += ["--data", str(data.absolute())]
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     begin = log.stat().st_size
     with os.fdopen(descriptor, "wb") as output:
         process = subprocess.Popen(

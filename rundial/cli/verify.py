@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+import msgspec
 import typer
 
+from rundial import json_notes
 from rundial.cli.context import options
 from rundial.cli.output import answer, say, show_table
 from rundial.cli.server import LOOPBACK
 from rundial.cli.sync import plain_warnings
-from rundial.config import key_for, local_server, resolve
+from rundial.config import Settings, key_for, local_server, resolve
 from rundial.errors import ConfigError, RequestError, RundialError, UnreachableError
 from rundial.events import clean_key
-from rundial.recovery import Waiting, survey
+from rundial.protocols import WITHOUT_ROUTE, speaks_json_only
+from rundial.survey import Waiting, survey
 from rundial.transport import request_error
+
+if TYPE_CHECKING:
+    import requests
 
 OWN_RECORDS = 2
 """The ledger counts what came before it; the ledger itself and the end of the stream come on top."""
@@ -26,7 +32,7 @@ BOUNDS = frozenset({"spool_bytes", "spool_age", "rejected"})
 IN_SEQUENCE = BOUNDS | {"spool_lost"}
 """All reasons of a ledger whose records have a place in the sequence; the others were refused before they got one."""
 
-Run = Annotated[str, typer.Argument(help="Id of the run, as in run_0198c2….")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, as in run_0198c2….")]
 
 
 class Account(NamedTuple):
@@ -56,11 +62,17 @@ def verify(run: Run) -> None:
     with plain_warnings():
         here = {waiting.stream: waiting for waiting in survey() if waiting.meta.get("run_id") == run}
         attempts = _attempts(url, key, run, bool(here))
+        by_server = attempts is not None
+        if attempts is None:
+            attempts = _noted_here(url, run, bool(here))
     known = {str(attempt["stream"]): attempt for attempt in attempts}
     accounts = [account_of(stream, known.get(stream), here.get(stream)) for stream in {**known, **here}]
     missing = sum(account.missing for account in accounts)
     documents = [{**account._asdict(), "dropped": dict(account.dropped)} for account in accounts]
-    answer({"runId": run, "missing": missing, "attempts": documents}, lambda: _show(accounts))
+    document = {"runId": run, "missing": missing, "receivedBy": "server" if by_server else "client"}
+    answer({**document, "attempts": documents}, lambda: _show(accounts, "received" if by_server else "acknowledged"))
+    if not by_server:
+        say(f"{url} is of an older kind, which keeps no account: compared is what it acknowledged, as noted here.")
     if missing:
         raise RundialError(f"{missing:,} records of {run} are missing.")
     if not all(account.holds for account in accounts):
@@ -78,8 +90,11 @@ def _server(endpoint: str | None) -> tuple[str, str | None]:
     return server.url, server.api_key
 
 
-def _attempts(url: str, key: str | None, run: str, known_here: bool) -> list[dict[str, Any]]:
-    """What the server knows of each stream of the run; nothing when it has not heard of one that waits here."""
+def _attempts(url: str, key: str | None, run: str, known_here: bool) -> list[dict[str, Any]] | None:
+    """What the server knows of each stream of the run; nothing when it has not heard of one that waits here.
+
+    None for a server of the older kind, which knows of no streams.
+    """
     import requests
 
     def sign(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -94,16 +109,51 @@ def _attempts(url: str, key: str | None, run: str, known_here: bool) -> list[dic
             answer = session.get(address, auth=sign, timeout=30, allow_redirects=False)
     except requests.RequestException as error:
         raise UnreachableError(f"{url} does not answer: {error}. Is the server running?") from error
+    document = _document(answer)
+    unknown = answer.status_code in (*WITHOUT_ROUTE, 200) and "attempts" not in document
+    if unknown and speaks_json_only(url, key, Settings(endpoint=url)):
+        return None
     if answer.status_code == 404 and known_here:
         return []
     if answer.status_code == 404:
         raise RequestError(f"{url} knows no run {run}, and nothing of it waits here. Check the id.", 404)
     if answer.status_code != 200:
         raise request_error(url, answer.status_code, answer.content)
+    if not isinstance(document.get("attempts"), list):
+        raise RequestError(f"{url} answers with something that is no run. Is it a Rundial server?")
+    return list(document["attempts"])
+
+
+def _document(answer: requests.Response) -> dict[str, Any]:
     try:
-        return list(answer.json()["attempts"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise RequestError(f"{url} answers with something that is no run. Is it a Rundial server?") from error
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _noted_here(url: str, run: str, known_here: bool) -> list[dict[str, Any]]:
+    """What a server of the older kind has acknowledged of each stream, in the form in which others tell it."""
+    notes = json_notes.of_run(url, run)
+    if not notes and not known_here:
+        raise RundialError(
+            f"{url} is of an older kind, which keeps no account, and nothing is noted here of {run}. "
+            "Check the id, and verify the run on the machine that logged it."
+        )
+    return [
+        {
+            "stream": stream,
+            "host": note.start.host,
+            "pid": note.start.pid,
+            "received": note.next - note.rejected - sum(note.gaps.values()),
+            "rejected": {"rejected": note.rejected},
+            "dropped": note.gaps,
+            "ledger": None if note.ledger is None else msgspec.structs.asdict(note.ledger),
+            "endedAtMs": note.ended_ns,
+            "status": "running" if note.ended_ns is None else "ended",
+        }
+        for stream, note in notes.items()
+    ]
 
 
 # -- the account of one stream ------------------------------------------------------------------------------------
@@ -204,11 +254,11 @@ def _where(attempt: Mapping[str, Any], here: Waiting | None) -> str:
     return f"{clean_key(host)}:{attempt['pid']}" if attempt.get("pid") else clean_key(host)
 
 
-def _show(accounts: list[Account]) -> None:
+def _show(accounts: list[Account], received: str) -> None:
     from rich.table import Table
 
     table = Table("attempt", "process", box=None, pad_edge=False)
-    for heading in ("logged", "received", "waiting here"):
+    for heading in ("logged", received, "waiting here"):
         table.add_column(heading, justify="right")
     table.add_column("dropped")
     table.add_column("rejected", justify="right")

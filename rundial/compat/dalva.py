@@ -21,6 +21,7 @@ from rundial.compat.server import ask
 from rundial.config import key_for, resolve
 from rundial.diagnostics import warn
 from rundial.errors import ConfigError, RequestError
+from rundial.finishing import is_hopeless
 from rundial.switch import is_enabled
 from rundial.values import normalise
 
@@ -115,7 +116,7 @@ class Run:
             self.run.log(given, step=step)  # which says what is wrong with it
         if self._durable and self.run._opened is not None:
             self.run._opened.worker.move(everything=True)
-        if self._strict and self.run._hopeless():
+        if self._strict and is_hopeless(self.run):
             raise ConnectionError(f"{self._why()}. The values are kept and sent when the server answers.")
 
     def _summarise(self, metrics: Mapping[str, Any]) -> dict[str, Any]:

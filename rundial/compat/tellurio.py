@@ -305,8 +305,8 @@ def _rows(server: TellurioClient, path: str, field: str, **params: Any) -> list[
 
 def _local_names(settings: Settings) -> set[str]:
     """Names of the project's runs as far as this machine knows: begun by this process, or waiting in a spool."""
-    from rundial.recovery import folder_meta, stream_folders
-    from rundial.spool import registered
+    from rundial.spool_directories import registered
+    from rundial.streams import folder_meta, stream_folders
 
     names = {name for _, project, name in _known_names if project == settings.project}
     for folder in stream_folders([*registered(), Path(settings.spool_directory)]):

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from rundial.control.command_queue import append_line, objects
-from rundial.spool import prepare_directory
+from rundial.spool_directories import prepare_directory
 
 FOLDER = "begun"
 KEEP_SECONDS = 30 * 24 * 3600

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rundial import events
 from rundial.control import ranks
@@ -18,18 +18,8 @@ from rundial.control.command_queue import Command
 from rundial.control.dial import Dial
 from rundial.control.directory import Directory
 from rundial.control.listener import listen
-from rundial.control.offer import (
-    MAX_MESSAGE,
-    Value,
-    checked_bounds,
-    checked_choices,
-    checked_function,
-    checked_name,
-    checked_role,
-    kind_of,
-    message_of,
-    shown,
-)
+from rundial.control.offer import Offer, Value, message_of, shown
+from rundial.control.turn import OWNER, Order, Refused, Turn, joined, read_turn
 from rundial.events import Ack, Marker
 from rundial.pipeline import Pipeline
 
@@ -39,38 +29,12 @@ if TYPE_CHECKING:
 INTERRUPTED = "the process ended while this was being applied; it is not applied again"
 UNKNOWN = "it was handed to a process that ended elsewhere without saying what became of it; it is not applied again"
 ENDED = "the run ended before it was applied"
-OWNER = "owner"
 STOP = "stop"
 """The action that ends a training, by which the run knows who ended it."""
 MAX_TURNS = 100
 """Commands that one poll obeys; a flood of them must not stop a training."""
 REFRESH = None
 """Stands among the commands that wait: read the dials' values again."""
-
-
-class Turn(NamedTuple):
-    """A command that has arrived."""
-
-    id: str
-    place: int
-    """Its number among the run's commands."""
-    name: str
-    value: Any
-    author: str | None
-    reason: str | None
-    expires: float
-    """By ``time.monotonic``."""
-    before: tuple[str, ...] = ()
-    """Other streams that it was handed to before this one."""
-    role: str | None = OWNER
-    """Of its author. Who writes in the queue directory, or in the script, could change the script as well."""
-
-
-class Order(NamedTuple):
-    """A command that is to be applied, with the value its dial made of what was asked."""
-
-    turn: Turn
-    value: Any
 
 
 class Board:
@@ -90,7 +54,7 @@ class Board:
         step: Callable[[], int] = int,
         stopped: Callable[[str], None] = lambda why: None,
     ) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self._arrived = arrived
         self._step = step
         self._stopped = stopped
@@ -127,48 +91,10 @@ class Board:
                 Path(directory), self._arrive_by_directory, lambda why: self._warn("queue", why)
             )
 
-    def offer(
-        self,
-        name: str,
-        get: Callable[[], Any] | None = None,
-        set: Callable[..., Any] | None = None,
-        *,
-        value: Any = None,
-        kind: str | None = None,
-        min: float | None = None,
-        max: float | None = None,
-        step: float | None = None,
-        choices: Sequence[Any] | None = None,
-        unit: str | None = None,
-        description: str | None = None,
-        validate: Callable[[Any], Any] | None = None,
-        role: str | None = None,
-    ) -> Dial:
-        """Offer a dial; one that has the name already gives way. Arguments as in :meth:`rundial.Run.dial`.
-
-        Raises ConfigError for a mistake in the call.
-        """
-        name = checked_name(name)
-        for word, function in (("get", get), ("set", set), ("validate", validate)):
-            checked_function(word, function)
-        now = shown(value) if get is None else self._first_value(name, get)
-        bounded = not (min is None and max is None and step is None)
-        kind = kind_of(kind, now, choices, bounded, set is not None)
-        low, high, width = checked_bounds(kind, min, max, step)
-        event = events.Dial(
-            time.time_ns(),
-            name,
-            kind,
-            low,
-            high,
-            width,
-            checked_choices(kind, choices),
-            None if unit is None else str(unit)[:64],
-            None if description is None else str(description)[:1000],
-            None if kind == "action" else now,
-            checked_role(role),
-        )
-        dial = self._dials[name] = Dial(event, get, set, validate)
+    def offer(self, offer: Offer) -> Dial:
+        """Offer a dial; one that has the name already gives way. Raises ConfigError for a mistake in it."""
+        event = offer.checked(self._first_value)
+        dial = self._dials[event.name] = Dial(event, offer.get, offer.set, offer.validate)
         self._tell(event)
         return dial
 
@@ -185,7 +111,7 @@ class Board:
         """Take in what a server sent; what came before is passed over. Never raises."""
         for command in commands:
             try:
-                turn = _turn(command)
+                turn = read_turn(command)
             except (LookupError, TypeError, ValueError) as error:
                 self._warn("command", f"the server sent a command that cannot be understood: {error!r}")
                 continue
@@ -198,14 +124,14 @@ class Board:
             if doubt is None:
                 self._arrived.append(turn)
             else:
-                self._tell(_ack(turn, "failed", doubt))
+                self._tell(turn.ack("failed", doubt))
 
     def _arrive_by_directory(self, command: Command, command_id: str, problem: str | None) -> None:
         turn = self._local(command_id, command.path, command.args[0] if command.args else None, None, None)
         if problem is None:
             self._arrived.append(turn)
         else:
-            self.note(_ack(turn, "rejected", problem))
+            self.note(turn.ack("rejected", problem))
 
     def order(self, command_id: str, name: str, value: Any, author: str, reason: str) -> None:
         """Have a dial set at the next poll, as if somebody had asked for it."""
@@ -256,7 +182,7 @@ class Board:
             orders = [self._begin_order(order) for order in self._decide(self._take())]
         orders = self._ranks.share(orders, every_s)
         mine = [order if isinstance(order, Ack) else self._apply(order, context) for order in orders]
-        acks = [_joined(outcomes) for outcomes in self._ranks.gather(mine)] if orders else []
+        acks = [joined(outcomes) for outcomes in self._ranks.gather(mine)] if orders else []
         for ack in acks:
             self._settle(ack, step)
         self._tell_news()
@@ -279,32 +205,32 @@ class Board:
             try:
                 sound.append(Order(turn, self._checked(turn)))
                 newest[turn.name] = max(newest.get(turn.name, -1), turn.place)
-            except _Refused as why:
-                refused.append(_ack(turn, why.status, str(why)))
+            except Refused as why:
+                refused.append(turn.ack(why.status, str(why)))
         self._places = newest
         current: list[Ack | Order] = []
         for order in sound:
             name, place = order.turn.name, order.turn.place
             if self._dials[name].kind != "action" and place < newest[name]:
-                refused.append(_ack(order.turn, "superseded", "a newer command for the same dial came first"))
+                refused.append(order.turn.ack("superseded", "a newer command for the same dial came first"))
             else:
                 current.append(order)
         return refused + current
 
     def _checked(self, turn: Turn) -> Any:
         if time.monotonic() > turn.expires:
-            raise _Refused("expired", "its deadline had passed")
+            raise Refused("expired", "its deadline had passed")
         dial = self._dials.get(turn.name)
         if dial is None:
-            raise _Refused("rejected", f"no dial {turn.name!r}; there are: {', '.join(sorted(self._dials)) or 'none'}")
+            raise Refused("rejected", f"no dial {turn.name!r}; there are: {', '.join(sorted(self._dials)) or 'none'}")
         if dial.retired:
-            raise _Refused("rejected", "the training that it belonged to has ended")
+            raise Refused("rejected", "the training that it belonged to has ended")
         if dial.role == OWNER and turn.role != OWNER:
-            raise _Refused("rejected", f"only an owner may turn {turn.name!r}")
+            raise Refused("rejected", f"only an owner may turn {turn.name!r}")
         try:
             return dial.check(turn.value)
         except Exception as error:
-            raise _Refused("rejected", message_of(error)) from error
+            raise Refused("rejected", message_of(error)) from error
 
     def _obey(self, order: Ack | Order, context: Any) -> Ack:
         begun = self._begin_order(order)
@@ -318,20 +244,20 @@ class Board:
             if self._directory is None or not self._directory.begin(order.turn.id):
                 self._begun.note(order.turn.id, order.turn.name)
         except OSError as error:
-            return _ack(order.turn, "failed", f"not applied, for it could not be noted on disk first: {error}")
+            return order.turn.ack("failed", f"not applied, for it could not be noted on disk first: {error}")
         return order
 
     def _apply(self, order: Order, context: Any) -> Ack:
         turn, value = order
         dial = self._dials.get(turn.name)
         if dial is None:
-            return _ack(turn, "rejected", f"no dial {turn.name!r} on this rank")
+            return turn.ack("rejected", f"no dial {turn.name!r} on this rank")
         former = dial.read()
         try:
             dial.apply(value, context)
         except Exception as error:  # noqa: BLE001 - the script's own code may raise anything, and training goes on
-            return _ack(turn, "failed", message_of(error))
-        ack = _ack(turn, "applied")
+            return turn.ack("failed", message_of(error))
+        ack = turn.ack("applied")
         ack.value, ack.former = dial.read(), former
         return ack
 
@@ -367,61 +293,20 @@ class Board:
             return
         while self._arrived:
             for turn in self._take():
-                self.note(_ack(turn, "expired", ENDED))
+                self.note(turn.ack("expired", ENDED))
         if self._directory is not None:
             self._directory.close()
         if self._begun is not None:
             self._begun.close()
 
     def _tell(self, event: events.Event) -> None:
-        if self._pipeline is None:
+        if self.pipeline is None:
             return
         try:
-            self._pipeline.emit(event)
+            self.pipeline.emit(event)
         except (TypeError, ValueError, OverflowError) as error:
             self._warn("tell", f"something about a dial could not be logged: {error}")
 
     def _warn(self, kind: str, message: str) -> None:
-        if self._pipeline is not None:
-            self._pipeline.counters.warn_once(f"dials {kind}", message)
-
-
-class _Refused(Exception):
-    """A command that is not applied."""
-
-    def __init__(self, status: str, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-def _turn(command: Mapping[str, Any]) -> Turn:
-    """A command out of the server's JSON. Raises LookupError, TypeError or ValueError."""
-    place, left, before = int(command["place"]), float(command["leftMs"]), command.get("deliveredTo") or ()
-    author, reason = command.get("author"), command.get("reason")
-    return Turn(
-        str(command["commandId"]),
-        place,
-        str(command["name"]),
-        command.get("value"),
-        None if author is None else str(author),
-        None if reason is None else str(reason),
-        time.monotonic() + left / 1000,
-        tuple(map(str, before)),
-        str(command.get("role")),
-    )
-
-
-def _ack(turn: Turn, status: str, error: str | None = None) -> Ack:
-    value = turn.value if isinstance(turn.value, (bool, int, float, str)) else None
-    return Ack(time.time_ns(), turn.id, turn.name, status, shown(value), None, error, None, turn.author, turn.reason)
-
-
-def _joined(outcomes: Sequence[Ack]) -> Ack:
-    """One acknowledgement for all ranks: applied only when each of them has."""
-    first = outcomes[0]
-    first.ranks = {str(rank): one.status for rank, one in enumerate(outcomes)}
-    failed = [(rank, one) for rank, one in enumerate(outcomes) if one.status != "applied"]
-    if failed and first.status == "applied":
-        first.status = "failed"
-        first.error = "; ".join(f"rank {rank}: {one.error}" for rank, one in failed)[:MAX_MESSAGE]
-    return first
+        if self.pipeline is not None:
+            self.pipeline.counters.warn_once(f"dials {kind}", message)

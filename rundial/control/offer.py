@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import math
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rundial.errors import ConfigError
-from rundial.events import DIAL_KINDS, DIAL_ROLES, clean_key
+from rundial.events import DIAL_KINDS, DIAL_ROLES, Dial, clean_key
 from rundial.values import scalar
 
 MAX_MESSAGE = 2000
@@ -17,7 +18,52 @@ Value = float | int | bool | str | None
 _KINDS_OF_TYPES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "text"}
 
 
-def kind_of(kind: str | None, value: Value, choices: Sequence[Any] | None, bounded: bool, acts: bool) -> str:
+class Offer(NamedTuple):
+    """A dial as a script offers it; :meth:`rundial.Run.dial` says what each of these is."""
+
+    name: str
+    get: Callable[[], Any] | None = None
+    set: Callable[..., Any] | None = None
+    value: Any = None
+    kind: str | None = None
+    min: float | None = None
+    max: float | None = None
+    step: float | None = None
+    choices: Sequence[Any] | None = None
+    unit: str | None = None
+    description: str | None = None
+    validate: Callable[[Any], Any] | None = None
+    role: str | None = None
+
+    def checked(self, read: Callable[[str, Callable[[], Any]], Value]) -> Dial:
+        """What is told of the dial. Raises ConfigError for a mistake in the offer.
+
+        Args:
+            read: gives the value that ``get`` has now, called with the name and ``get``.
+        """
+        name = checked_name(self.name)
+        for word, function in (("get", self.get), ("set", self.set), ("validate", self.validate)):
+            _check_function(word, function)
+        now = shown(self.value) if self.get is None else read(name, self.get)
+        bounded = not (self.min is None and self.max is None and self.step is None)
+        kind = _kind_of(self.kind, now, self.choices, bounded, self.set is not None)
+        low, high, width = _checked_bounds(kind, self.min, self.max, self.step)
+        return Dial(
+            time.time_ns(),
+            name,
+            kind,
+            low,
+            high,
+            width,
+            _checked_choices(kind, self.choices),
+            None if self.unit is None else str(self.unit)[:64],
+            None if self.description is None else str(self.description)[:1000],
+            None if kind == "action" else now,
+            _checked_role(self.role),
+        )
+
+
+def _kind_of(kind: str | None, value: Value, choices: Sequence[Any] | None, bounded: bool, acts: bool) -> str:
     """The kind of a dial, found out where it is not said.
 
     Args:
@@ -43,7 +89,7 @@ def kind_of(kind: str | None, value: Value, choices: Sequence[Any] | None, bound
     raise ConfigError("a dial needs get=, set= or value=, or else its kind=.")
 
 
-def checked_bounds(kind: str, low: Any, high: Any, step: Any) -> tuple[float | None, float | None, float | None]:
+def _checked_bounds(kind: str, low: Any, high: Any, step: Any) -> tuple[float | None, float | None, float | None]:
     """Bounds and step as floats. Raises ConfigError when they cannot be right."""
     found = [
         None if bound is None else _number(name, bound)
@@ -69,7 +115,7 @@ def _number(name: str, bound: Any) -> float:
     return number
 
 
-def checked_choices(kind: str, choices: Any) -> list[str | int | float] | None:
+def _checked_choices(kind: str, choices: Any) -> list[str | int | float] | None:
     """The choices as a list. Raises ConfigError when there are none for a choice, or some for another kind."""
     if kind != "choice":
         if choices is not None:
@@ -88,14 +134,14 @@ def checked_name(name: Any) -> str:
     return clean_key(name.strip())
 
 
-def checked_role(role: Any) -> str | None:
+def _checked_role(role: Any) -> str | None:
     """Who may turn a dial. Raises ConfigError for what is no role."""
     if role not in (None, *DIAL_ROLES):
         raise ConfigError(f"role must be one of {', '.join(DIAL_ROLES)}, not {role!r:.80}.")
     return None if role is None else str(role)
 
 
-def checked_function(name: str, function: Any) -> None:
+def _check_function(name: str, function: Any) -> None:
     """Raises ConfigError for what is neither None nor callable."""
     if function is not None and not callable(function):
         raise ConfigError(f"{name} must be a function, not {type(function).__name__}.")

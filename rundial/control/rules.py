@@ -17,13 +17,14 @@ import msgspec
 
 from rundial.control.condition import Condition, Logged, parse
 from rundial.control.dial import Dial
-from rundial.control.offer import checked_name
+from rundial.control.offer import Offer, checked_name
 from rundial.errors import ConfigError
 from rundial.events import Ack, Marker, Metrics
 from rundial.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from rundial.control.dials import Board
+    from rundial.runs import Run
 
 ALERT = "alert"
 UNNAMED = "rule: "
@@ -127,6 +128,19 @@ class Rules:
     @staticmethod
     def _id() -> str:
         return f"rule_{os.urandom(8).hex()}"
+
+
+def add(run: Run, when: str, do: Do, name: str | None) -> Dial:
+    """Add a rule to a run; see :meth:`rundial.Run.rule`."""
+    condition, acts, title, words = read(when, do, name)
+    board = run._dials()
+    switch = board.offer(Offer(title, value=True, description=words))
+    if board.pipeline is not None and run.status == "running":
+        if board.rules is None:
+            board.rules = Rules(board.pipeline, board, lambda *what: run.alert(*what[:3], step=what[3]))
+            run._offer = board.pipeline.offer
+        board.rules.add(when, acts, condition, switch)
+    return switch
 
 
 def read(when: Any, do: Any, name: str | None) -> tuple[Condition, dict[str, Any], str, str]:

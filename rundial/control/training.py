@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rundial.control import ranks
 from rundial.control.dial import Dial
 from rundial.control.dials import Board
+from rundial.control.offer import Offer
 from rundial.diagnostics import warn
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Training:
 
     def offer(self, *call: Any, **more: Any) -> None:
         """Offer a dial, as :meth:`rundial.Run.dial` does."""
-        self._offered.append(self._board.offer(*call, **more))
+        self._offered.append(self._board.offer(Offer(*call, **more)))
 
     def end(self) -> None:
         """The training has ended: its dials keep their values and let go of model and optimizer."""

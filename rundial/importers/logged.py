@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rundial.artifacts import _clean_path, clean_name
+from rundial.artifact_paths import clean_name, clean_path
 from rundial.events import SYSTEM_PREFIX, Event, Marker, Metrics, clean_key
 from rundial.importers.draft import Upload
 from rundial.media.log import _items, _job, as_media
@@ -66,11 +66,11 @@ def folder_uploads(root: Path, type: str, time_ns: int) -> Iterator[Upload]:
 
 def _files(entry: Path) -> list[tuple[str, Path]]:
     if entry.is_file():
-        return [(_clean_path(entry.name), entry)]
+        return [(clean_path(entry.name), entry)]
     found = sorted(path for path in entry.rglob("*") if path.is_file() and not path.is_symlink())
     real = entry.resolve()
     return [
-        (_clean_path(path.relative_to(entry).as_posix()), path) for path in found if path.resolve().is_relative_to(real)
+        (clean_path(path.relative_to(entry).as_posix()), path) for path in found if path.resolve().is_relative_to(real)
     ]
 
 

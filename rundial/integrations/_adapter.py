@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from rundial import runs
 from rundial.config import OPTIONS, Settings, resolve
+from rundial.current import current_run
 from rundial.diagnostics import warn
 from rundial.distributed import detect_rank
 from rundial.errors import ConfigError, RequestError
@@ -192,7 +193,7 @@ def check_settings(settings: Mapping[str, Any]) -> Settings:
 
 
 def _users_current() -> Run | None:
-    run = runs.current()
+    run = current_run()
     return None if run is None or _made.get(run.id) is run else run
 
 

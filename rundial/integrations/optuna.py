@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from rundial.diagnostics import warn
+from rundial.diagnostics import say, warn
 from rundial.errors import ConfigError
 from rundial.integrations._adapter import LazyRun
 from rundial.runs import Run
+from rundial.sweeps import FIELD, Link, join
 
 _END = {"COMPLETE": "completed", "PRUNED": "aborted", "FAIL": "failed"}
 """What the state of a trial means to its run."""
@@ -19,8 +20,9 @@ class RundialOptunaCallback:
 
     Into one run: the trial's number is the step, and the values, the parameters, the state and the seconds it took are
     logged; the summary has the best trial. With ``run_per_trial=True`` each trial is a run of its own in a group, whose
-    configuration are the parameters and whose curves are what ``trial.report`` was given. Threads of ``n_jobs`` may
-    share one callback. Nothing raises into the study.
+    configuration are the parameters and whose curves are what ``trial.report`` was given, and the study is a sweep:
+    whoever pauses or stops it at the page does so with the study, which then waits or ends after the trial. Threads of
+    ``n_jobs`` may share one callback. Nothing raises into the study.
 
     Args:
         run: your own run; it is logged to and never ended here. Without it and without settings the run that
@@ -49,6 +51,8 @@ class RundialOptunaCallback:
         self._names = [metric_name] if isinstance(metric_name, str) else metric_name
         self._each = run_per_trial
         self._trials: dict[str, LazyRun] = {}
+        self._spaces: dict[str, dict[str, Any]] = {}
+        self._links: dict[str, Link] = {}
         self._configured = False
         self._warned = False
         self._lock = threading.Lock()
@@ -66,10 +70,20 @@ class RundialOptunaCallback:
         """Log a trial that has ended."""
         try:
             (self._log_run if self._each else self._log_step)(study, trial)
+            if self._each and not self._link(study.study_name).wait(say):
+                study.stop()
         except Exception as error:  # noqa: BLE001 - Optuna ends the study when a callback raises
             if not self._warned:
                 self._warned = True
                 warn(f"trial {trial.number} was not logged: {type(error).__name__}: {error}")
+
+    def _link(self, study_name: str) -> Link:
+        with self._lock:
+            if study_name not in self._links:
+                chosen = ("project", "workspace", "endpoint", "api_key", "mode")
+                known = {name: self._settings[name] for name in chosen if name in self._settings}
+                self._links[study_name] = Link(_sweep_id(study_name), **known)
+            return self._links[study_name]
 
     def _log_step(self, study: Any, trial: Any) -> None:
         with self._lock:
@@ -99,6 +113,11 @@ class RundialOptunaCallback:
             run.summary.update(values)
         run.summary["trial"] = trial.number
         with self._lock:
+            space = self._spaces.setdefault(study.study_name, {})
+            space |= {name: _range(distribution) for name, distribution in trial.distributions.items()}
+            config = _sweep(study, name, space)
+        join(run, _sweep_id(study.study_name), config, name=study.study_name)
+        with self._lock:
             self._trials.pop(f"{study.study_name}/{trial.number}", None)
         state = trial.state.name
         run.finish(status=_END.get(state, "completed"), reason=None if state == "COMPLETE" else state.lower())  # type: ignore[arg-type]
@@ -110,6 +129,7 @@ class RundialOptunaCallback:
                 base = self._settings.get("name") or study_name
                 named = {"group": study_name, **self._settings, "name": f"{base}-{trial.number}"}
                 self._trials[key] = LazyRun(None, named)
+                self._trials[key].configure({FIELD: _sweep_id(study_name)})
             return self._trials[key]
 
     def _keys(self, study: Any) -> list[str]:
@@ -141,6 +161,35 @@ def _configuration(study: Any) -> dict[str, Any]:
         "pruner": type(study.pruner).__name__,
         **study.user_attrs,
     }
+
+
+def _sweep_id(study_name: str) -> str:
+    """The id of the sweep that a study is."""
+    return "".join(c if c.isprintable() and c != "/" else "-" for c in study_name)[:128] or "study"
+
+
+def _sweep(study: Any, metric: str, space: dict[str, Any]) -> dict[str, Any]:
+    """A study as ``wandb.sweep`` would describe it; the parameters are where the runs have them."""
+    document: dict[str, Any] = {
+        "method": type(study.sampler).__name__,
+        "metric": {"name": metric, "goal": study.directions[0].name.lower()},
+        "parameters": {"params": {"parameters": dict(space)}},
+    }
+    pruner = type(study.pruner).__name__
+    if pruner != "NopPruner":
+        document["early_terminate"] = {"type": pruner}
+    return document
+
+
+def _range(distribution: Any) -> dict[str, Any]:
+    """What a parameter may be, in W&B's words."""
+    if hasattr(distribution, "choices"):
+        return {"values": [_logged(choice) for choice in distribution.choices]}
+    kind = "log_uniform_values" if distribution.log else "uniform"
+    if isinstance(distribution.low, int):
+        kind = "q_log_uniform_values" if distribution.log else "int_uniform"
+    found = {"distribution": kind, "min": distribution.low, "max": distribution.high}
+    return found if distribution.step in (None, 1) else {**found, "q": distribution.step}
 
 
 def _logged(value: Any) -> Any:

@@ -11,6 +11,7 @@ from ray.tune.logger import LoggerCallback
 from rundial.integrations._adapter import Checkpoints, LazyRun, prefixed
 from rundial.integrations._guarded import guarded
 from rundial.runs import Run
+from rundial.sweeps import join
 
 _OF_RAY = frozenset(
     {
@@ -69,13 +70,14 @@ class RundialRayCallback(LoggerCallback):  # type: ignore[misc]  # Ray is not th
 
     @guarded
     def log_trial_start(self, trial: Any) -> None:
-        """Make the trial's run, with its parameters."""
+        """Make the trial's run, with its parameters; the experiment is a sweep."""
         if self._lazy.given is not None:
             self._lazy.configure({"trials": {trial.trial_id: trial.config}})
             return
         lazy = self._run_of(trial)
         lazy.configure(trial.config)
-        lazy.writable  # noqa: B018 - makes it
+        experiment = str(trial.experiment_dir_name)
+        join(lazy.writable, experiment.replace("/", "-")[:128], {"method": "Ray Tune"}, name=experiment)
 
     @guarded
     def log_trial_result(self, iteration: int, trial: Any, result: Mapping[str, Any]) -> None:

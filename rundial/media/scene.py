@@ -64,5 +64,11 @@ def _encoded(scene: Any) -> Encoded:
         facts["truncated"] = True
         points = points[np.linspace(0, len(points) - 1, MAX_POINTS).astype(np.int64)]
     document = rest | {"points": np.round(points.astype(np.float64), 5).tolist()}
-    data = msgspec.json.encode(document, enc_hook=lambda value: array_of(value).tolist())
+    data = msgspec.json.encode(document, enc_hook=_plain)
     return Encoded(".pts.json", "application/json", data, facts=facts)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: numbers of NumPy, arrays of them, and arrays of mappings, as boxes often are."""
+    holds_objects = getattr(getattr(value, "dtype", None), "kind", None) == "O"
+    return value.tolist() if holds_objects else array_of(value).tolist()

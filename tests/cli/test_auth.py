@@ -66,6 +66,7 @@ def test_a_key_that_is_refused_is_not_kept(server: ServerProcess) -> None:
     """Exit code 2, and nothing is written."""
     rundial("auth", "login", "--api-key", "rdk_wrong", "--endpoint", server.url, code=2)
     rundial("auth", "login", "--endpoint", server.url, code=1)
+    assert "--endpoint" in rundial("auth", "login", "--api-key", server.key, code=1).err  # not tried on our own server
     assert not config.config_path().exists()
 
 

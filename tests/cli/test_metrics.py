@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,19 @@ def test_logs_tail(configured: ServerProcess, run_id: str) -> None:
     assert [line.split()[-1] for line in rundial("logs", "tail", run_id, "--text", "LINE 3").out.splitlines()] == [
         "3", *map(str, range(30, 40))
     ]  # fmt: skip
+
+
+def test_an_export_goes_through_a_pipe(configured: ServerProcess, run_id: str) -> None:
+    """`-` is the standard output, and what is no file is written to and not replaced by one."""
+    through = rundial("metrics", "export", run_id, "--format", "csv", "--out", "-")
+    assert (len(through.out.splitlines()), through.err) == (82, "")
+    pipe = Path("pipe")
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
+        rundial("metrics", "export", run_id, "--format", "jsonl", "--out", pipe)
+        assert reader.stdout and len(reader.stdout.readlines()) == 81
+    assert pipe.is_fifo()
+    assert "is no file" in rundial("export", run_id, "--html", "--out", pipe, code=1).err
 
 
 @pytest.fixture

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import socket
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from rundial import config
-from tests.cli.conftest import rundial
+from tests.cli.conftest import COMMAND, rundial
 from tests.flows.conftest import ServerProcess
 from tests.flows.proxy import Answer, Exchange, Proxy
 
@@ -73,6 +74,36 @@ def test_an_error_is_json_for_programs(configured: ServerProcess) -> None:
     error = json.loads(failed.err)
     assert (error["ok"], error["error"]["exitCode"]) == (False, 1)
     assert "NOT_FOUND" in error["error"]["message"]
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    """`rundial --help | head -1` ends well, although Rich takes the closed pipe for an error."""
+    with subprocess.Popen([*COMMAND, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+
+        assert (process.wait(30), process.stderr.read()) == (0, "")
+
+
+def test_wrong_usage_is_said_in_one_line() -> None:
+    """What cannot be chosen comes with what can."""
+    said = rundial("run", "list", "--order-by", "nope", code=1).err
+    assert said.startswith("error: Invalid value for '--order-by': 'nope' is not one of") and said.count("\n") == 1
+    assert rundial("completion", code=1).err.count("\n") == 1
+
+
+def test_names_that_the_terminal_has_no_letters_for(configured: ServerProcess) -> None:
+    """They are shown as well as can be; JSON has them whole."""
+    rundial("run", "start", "--project", "letters", "--name", "ünï 🎉")
+    words = ("run", "list", "--project", "letters")
+
+    assert "?n? ?" in rundial(*words, PYTHONIOENCODING="ascii").out
+    assert rundial(*words, "--json", PYTHONIOENCODING="ascii").json["result"]["runs"][0]["runName"] == "ünï 🎉"
+
+
+def test_a_home_that_cannot_be_made_is_named() -> None:
+    """Nobody has to guess which folder it is."""
+    assert "Set RUNDIAL_HOME" in rundial("run", "list", code=1, RUNDIAL_HOME="/proc/nowhere").err
 
 
 def test_a_group_alone_shows_its_help() -> None:

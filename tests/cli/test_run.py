@@ -45,6 +45,20 @@ def test_list_pages_by_itself(configured: ServerProcess) -> None:
     assert "there is no status" in rundial("run", "list", "--status", "done", code=1).err
 
 
+def test_an_empty_project_says_where_there_are_runs(configured: ServerProcess) -> None:
+    """Whoever names no project is told which ones have runs; programs and searches are not."""
+    rundial("project", "create", "cli-empty")
+    rundial("run", "start", "--project", "cli-filled")
+
+    empty = ("run", "list", "--project", "cli-empty")
+
+    assert "cli-filled" in rundial(*empty).out
+    assert "'cli-nowhere'" in (said := rundial("run", "list", "--project", "cli-nowhere", code=1).err)
+    assert "cli-filled" in said
+    assert "cli-filled" not in rundial(*empty, "--search", "x").out
+    assert rundial(*empty, "--json").json["result"]["runs"] == []
+
+
 def test_projects_are_made_and_used(configured: ServerProcess) -> None:
     """A new project is listed, and becomes the one in use if it is there."""
     rundial("project", "create", "cli-made", "--name", "Made here")

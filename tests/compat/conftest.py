@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rundial import runs
 from rundial.compat import tellurio
+from rundial.finishing import open_runs
 from tests.flows.conftest import ServerProcess, lasting_server, script, start_server
 
 __all__ = ["lasting_server", "script", "start_server"]
@@ -28,7 +28,7 @@ def server(lasting_server: ServerProcess, monkeypatch: pytest.MonkeyPatch) -> Se
 def no_run_left() -> Iterator[None]:
     """What a test leaves open ends with it."""
     yield
-    for run in list(runs._open_runs):
+    for run in list(open_runs):
         run.finish(0)
     tellurio._active = None
 

@@ -12,7 +12,7 @@ import pytest
 
 from rundial.compat import dalva
 from rundial.errors import ConfigError, RequestError
-from rundial.spool import scan_segment, segment_paths
+from rundial.segments import scan_segment, segment_paths
 
 
 def of(server, run):

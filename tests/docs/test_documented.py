@@ -26,11 +26,16 @@ UNITS = {"KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 def commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     """Every command that can be typed, with its whole name."""
-    if hasattr(command, "commands"):  # Typer may bring a Click of its own
-        for child, entry in command.commands.items():
-            yield from commands(entry, f"{name} {child}")
-    elif not command.hidden:
+    below = getattr(command, "commands", {})  # Typer may bring a Click of its own
+    for child, entry in below.items():
+        yield from commands(entry, f"{name} {child}")
+    if not command.hidden and (not below or own_options(command)):
         yield name, command
+
+
+def own_options(command: click.Command) -> list[str]:
+    """The names of its options without those that every command shares."""
+    return [str(part.name) for part in command.params if not str(part.name).startswith("shared_")]
 
 
 COMMANDS = dict(commands(typer.main.get_command(app), "rundial"))
@@ -105,15 +110,22 @@ def test_public_name_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_command_is_documented(name: str) -> None:
-    """Each command, and each flag of it, stands on one page."""
+    """Each command, and each flag of it, stands on one page; of a group also its own, as `rundial server`'s."""
     options = [option for option in COMMANDS[name].params if option.param_type_name == "option"]
     pages = [page.read_text() for page in DOCS.glob("*.md")]
-    page = "\n".join(text for text in pages if f"`{name}" in text)
+    # What is below a group is another command.
+    called = re.compile(f"`{name}" + (r"(?! [a-z])" if hasattr(COMMANDS[name], "commands") else ""))
+    page = "\n".join(text for text in pages if called.search(text))
 
     assert page, f"no page in docs/ describes `{name}`"
     assert [
         option.name for option in options if not any(flag in page for flag in option.opts + option.secondary_opts)
     ] == []
+
+
+def test_flags_of_the_server_are_seen() -> None:
+    """It is a group and a command; what it takes itself is looked for like the flags of any other."""
+    assert {"host", "workers", "limit", "metrics_token"} <= {part.name for part in COMMANDS["rundial server"].params}
 
 
 def test_make_targets_are_documented() -> None:

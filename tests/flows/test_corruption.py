@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import pytest
 
-from rundial import queue, recovery
+from rundial import queue, streams
 from rundial.events import Event, Gap, Metrics, RunEnd, RunStart
 from rundial.queue import AbandonedQueue, adopt
 from rundial.recovery import Sent, sync
-from rundial.spool import register, scan_segment, segment_paths
+from rundial.segments import scan_segment, segment_paths
+from rundial.spool_directories import register
 from rundial.testing import MemoryTransport
 from rundial.transport import Outcome
 from rundial.wire import unpack_chunks
@@ -142,7 +143,7 @@ def run_to_death(code: str, *arguments: object) -> None:
 @pytest.fixture(autouse=True)
 def no_foreign_rings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shared memory is everybody's; a test in this process looks only at the rings it makes."""
-    monkeypatch.setattr(recovery, "queue_folder", lambda: None)
+    monkeypatch.setattr(streams, "queue_folder", lambda: None)
 
 
 @pytest.fixture(autouse=True)

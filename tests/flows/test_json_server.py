@@ -235,6 +235,47 @@ def test_a_killed_trainer_is_sent_by_sync(older, script):
     assert sync().stdout == "Nothing is waiting to be sent.\n"
 
 
+def verify(url, run_id, *options):
+    command = [sys.executable, "-m", "rundial", "verify", run_id, "--endpoint", url, *options]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, env=os.environ | {"RUNDIAL_API_KEY": KEY}
+    )
+
+
+def test_verify_compares_what_such_a_server_has_acknowledged(older):
+    """It which keeps no account: the client's is held against what was acknowledged, and the answer says so."""
+    run = start(older.url)
+    for step in range(1000):
+        run.log({"loss": step})
+    run.log({"loss": 0.5}, step=-1)  # the wire has no place for it
+    assert run.finish(30)
+    shown, told = verify(older.url, run.id), verify(older.url, run.id, "--json")
+    assert shown.returncode == told.returncode == 0, shown.stderr
+    assert "which keeps no account" in shown.stdout and "whole" in shown.stdout
+    assert shown.stdout.splitlines()[0].split()[:4] == ["attempt", "process", "logged", "acknowledged"]
+    document = json.loads(told.stdout)
+    assert (document["receivedBy"], document["missing"]) == ("client", 0)
+    (attempt,) = document["attempts"]
+    # The ledger and the end come on top of what was logged.
+    assert attempt["received"] + attempt["rejected"] == attempt["logged"] + 2 >= 1003
+    assert attempt["rejected"] == run.diagnostics().dropped["unsupported"] == 1
+
+
+def test_verify_knows_what_such_a_server_has_not_acknowledged(older, script):
+    """What waits here counts as such; of a run that this machine never sent, it says what is to be done."""
+    older.fault = lambda method, path, body: (503, {}, {}) if path.endswith("ingest/metrics") else None
+    assert script(TRAINER, older.url, KEY, "held", "killed").wait(60) == -signal.SIGKILL
+    older.fault = lambda method, path, body: None
+    before = verify(older.url, "held")
+    assert sync().returncode == 0
+    after, unknown = verify(older.url, "held"), verify(older.url, "run_gone")
+    assert (before.returncode, after.returncode, unknown.returncode) == (0, 0, 1), before.stdout + before.stderr
+    assert "rundial sync" in before.stdout
+    assert "whole up to its end" in after.stdout
+    assert "which keeps no account" in unknown.stderr and "machine that logged it" in unknown.stderr
+    assert unknown.stderr.count("\n") == 1
+
+
 def test_a_run_that_is_gone_on_with_is_not_ended_by_what_came_before(older, script):
     """What a killed process left arrives while its successor trains: that one's steps follow on, its end counts."""
     assert script(TRAINER, older.url, KEY, "resumed", "killed").wait(60) == -signal.SIGKILL

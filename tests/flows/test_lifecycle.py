@@ -188,6 +188,24 @@ def test_steps_and_attempts_go_on_after_a_crash(start_server, script):
     assert attempts[1]["status"] == "completed"
 
 
+def test_a_run_of_the_local_server_goes_on_at_its_step(start_server, script):
+    """Without an endpoint, too, steps continue, and a run that must be there and is not is an error."""
+    server = start_server()
+    code = """
+        import sys
+        import rundial as rd
+        run = rd.init(project="local", run_id=sys.argv[1], resume=sys.argv[2], quiet=True)
+        for _ in range(5):
+            run.log(loss=1)
+        run.finish(20)
+    """
+    for resume in ("never", "continue", "must"):
+        script(code, "the-run", resume).output()
+    assert [step for step, _ in server.points("the-run", "loss")] == list(range(15))
+    refused = script(code, "nowhere", "must")
+    assert b"RequestError" in refused.communicate(timeout=60)[1] and refused.returncode == 1
+
+
 def test_a_resume_without_a_server_arrives_as_one_run(start_server, script):
     """Two processes log into one run id while nobody listens; a later server has one run with two attempts."""
     code = """

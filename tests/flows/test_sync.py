@@ -45,10 +45,16 @@ LIVING = """
 EVERYTHING = [(step, step / 3) for step in range(2000)]
 
 
-def sync(*arguments, key="", **environment):
+def start_sync(*arguments, key="", **environment):
     command = [sys.executable, "-m", "rundial", "sync", *map(str, arguments)]
-    variables = os.environ | {"RUNDIAL_API_KEY": key} | environment
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=variables)
+    variables = os.environ | {"RUNDIAL_API_KEY": key, "PYTHONUNBUFFERED": "1"} | environment
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables)
+
+
+def sync(*arguments, key="", **environment):
+    with start_sync(*arguments, key=key, **environment) as process:
+        out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def files(directory):
@@ -148,12 +154,12 @@ def test_several_syncs_race(start_server, script):
 
 
 HOLDING = """
-import sys, time
+import sys
 from rundial.locks import lock_as_adopter
 with open(sys.argv[1], "r+b") as file:
     lock_as_adopter(file.fileno())
     print("held", flush=True)
-    time.sleep(float(sys.argv[2]))
+    sys.stdin.read()
 """
 
 
@@ -163,13 +169,15 @@ def test_what_another_process_has_taken_over_is_waited_for(start_server, script)
     assert script(KILLED).wait(30) == -9
     here = os.fsencode(Path.cwd())
     ring = next(path for path in queue_folder().glob("*.ring") if here in path.read_bytes()[:4096])
-    holding = script(HOLDING, ring, 6)
+    holding = script(HOLDING, ring)
     assert holding.stdout.readline() == b"held\n"
     (waiting,) = json.loads(sync("--status", "--json", key=server.key).stdout)["waiting"]
     assert (waiting["alive"], waiting["sending"]) == (False, True)
-    answer = sync("--endpoint", server.url, key=server.key)
-    assert answer.returncode == 0, answer.stderr
-    assert "being sent by another process; waiting for it" in answer.stdout
+    with start_sync("--endpoint", server.url, key=server.key) as syncing:
+        assert "are being sent by another process; waiting for it" in syncing.stdout.readline()
+        holding.communicate(timeout=30)
+        _, problems = syncing.communicate(timeout=60)
+    assert syncing.returncode == 0, problems
     run = server.wait_for("offline", lambda run: run["status"] == "crashed")
     assert server.points(run["runId"], "loss") == EVERYTHING
 

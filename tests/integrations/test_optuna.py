@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 pytest.importorskip("optuna")
 
 import optuna
 
+from rundial import sweeps
 from rundial.errors import ConfigError
 from rundial.integrations.optuna import RundialOptunaCallback
+from rundial.lowlevel import Client
 from tests.integrations.conftest import history
 
 pytestmark = pytest.mark.frameworks
@@ -78,6 +82,39 @@ def test_a_run_for_each_trial(server):
         if trial.state.name == "COMPLETE":
             assert server.points(run["runId"], "loss/reported") == sorted(trial.intermediate_values.items())
             assert logged[2]["loss"] == trial.value == whole["summary"]["loss"]
+
+
+def test_a_study_is_a_sweep(server, monkeypatch):
+    """Told by its trials, with ranges and goal; the study waits while it is paused, and ends when it is stopped."""
+    monkeypatch.setattr(sweeps, "PAUSE_SECONDS", 0.1)
+    callback = RundialOptunaCallback(project="swept", metric_name="loss", run_per_trial=True)
+    client = Client(server.url, api_key=server.key)
+    place = ("default-workspace", "swept", "search")
+
+    def steered(trial):
+        if trial.number == 3:
+            callback.run_of(trial)
+            client.turn_sweep(*place, "paused")
+            threading.Timer(1.0, client.turn_sweep, (*place, "stopped")).start()
+        return (
+            trial.suggest_float("lr", 1e-4, 1.0, log=True)
+            + trial.suggest_int("n", 1, 8)
+            + len(trial.suggest_categorical("kind", ["a", "bb"]))
+        )
+
+    found = optuna.create_study(study_name="search", direction="maximize")
+    found.optimize(steered, n_trials=20, callbacks=[callback])
+    assert len(found.trials) == 4
+
+    known = client.get_sweep(*place)
+    assert (known["name"], known["method"], known["state"]) == ("search", "TPESampler", "stopped")
+    assert known["config"]["metric"] == {"name": "loss", "goal": "maximize"}
+    assert known["config"]["parameters"]["params"]["parameters"] == {
+        "lr": {"distribution": "log_uniform_values", "min": 1e-4, "max": 1.0},
+        "n": {"distribution": "int_uniform", "min": 1, "max": 8},
+        "kind": {"values": ["a", "bb"]},
+    }
+    assert {run["config"]["_sweep"] for run in server.runs("swept")} == {"search"}
 
 
 def test_several_values(server):

@@ -85,6 +85,7 @@ def test_a_run_for_each_trial(server, train, tmp_path):
         assert history(server, run.id) == recorded(result.path)
         found = server.get(f"/api/v1/runs/{run.id}")
         assert (found["status"], found["group"]) == ("completed", "search")
+        assert found["config"]["_sweep"] == "search"
         assert (found["config"]["lr"], found["config"]["token"]) == (result.config["lr"], "[redacted]")
         artifacts = server.get(f"/api/v1/runs/{run.id}/artifacts")["artifacts"]
         assert {artifact["type"] for artifact in artifacts} == {"model"}

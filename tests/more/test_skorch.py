@@ -16,6 +16,7 @@ from skorch.callbacks import EarlyStopping, EpochScoring, LRScheduler
 
 import rundial as rd
 from rundial.errors import ConfigError
+from rundial.finishing import open_runs
 from rundial.integrations.skorch import RundialSkorchCallback
 from tests.integrations.conftest import History, history, succeed
 
@@ -84,7 +85,7 @@ def test_a_search_makes_a_run_for_each_fit(server):
     callback = RundialSkorchCallback(project="skorch-search", tags=["search"])
     search = GridSearchCV(net(callback, train_split=None), {"lr": [0.1, 0.2]}, cv=2, refit=False, scoring="accuracy")
     search.fit(X, Y)
-    for run in list(rd.runs._open_runs):
+    for run in list(open_runs):
         assert run.finish()
     runs = server.runs("skorch-search")
     assert len(runs) == 4 and len({run["runId"] for run in runs}) == 4

@@ -323,7 +323,7 @@ def test_using_without_a_server_says_what_to_do(monkeypatch):
         run.use_artifact("a")
     with rd.init(project="p", mode="offline", quiet=True) as run, pytest.raises(RequestError, match="mode='online'"):
         run.use_artifact("a")
-    monkeypatch.setattr("rundial.artifacts.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("rundial.downloads.PATIENCE_SECONDS", 0.2)
     with pytest.warns(RuntimeWarning, match="no answer"):
         run = rd.init(project="p", endpoint="http://127.0.0.1:9", api_key="k", quiet=True)
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):

@@ -45,6 +45,13 @@ def test_a_value_of_nearly_16_kib_stays():
     assert found.jobs == []
 
 
+def test_a_class_is_its_name():
+    """Also one of NumPy's, which has the methods of its values."""
+    np = pytest.importorskip("numpy")
+
+    assert Stored({"dtype": np.float32}).attrs == {"dtype": "<class 'numpy.float32'>"}
+
+
 def test_a_value_beyond_16_kib_leaves_a_reference():
     """With its size, hash, type and how it begins; the value itself is a file of an artifact."""
     text = "long " * 4000

@@ -12,7 +12,6 @@ import pytest
 
 import rundial as rd
 import rundial_sdk
-from rundial import runs
 from rundial.config import OLDER_OPTIONS, OPTIONS
 from rundial.errors import AuthError, RequestError, UnreachableError
 from rundial.http import HttpSession
@@ -87,7 +86,7 @@ def test_logging_needs_no_server():
     account = client.diagnostics()
     assert (account.logged, account.pending, account.health) == (15, 15, "buffering")  # 12 and three first records
     assert account.balanced
-    assert runs.current() is None
+    assert rd.run is None
     assert not client.close()
 
 
@@ -178,7 +177,7 @@ def test_errors_say_what_and_why():
     error = told(403, body)
 
     assert isinstance(error, AuthError)
-    assert str(error) == "whoami failed with HTTP 403 (FORBIDDEN: No.). Hint: Ask."
+    assert str(error) == "whoami failed with HTTP 403 (FORBIDDEN: No). Hint: Ask."
     assert (error.status_code, error.error_code, error.error_hint) == (403, "FORBIDDEN", "Ask.")
     assert hash(error) and str(pickle.loads(pickle.dumps(error))) == str(copy.copy(error)) == str(error)
 

@@ -262,7 +262,7 @@ def test_our_own_warnings_are_captured_once():
         warnings.simplefilter("default")
         warnings.showwarning = lambda message, *rest: print(message, file=sys.stderr)
         run.log({})
-        run.log({})
+        run.log()
     assert [message for _, message in found] == ["rundial: log() was called without any value; nothing was logged."]
 
 

@@ -18,7 +18,8 @@ import pytest
 from rundial import spool as spool_module
 from rundial.errors import WireError
 from rundial.events import Gap
-from rundial.spool import Spool, scan_segment, segment_paths
+from rundial.segments import scan_segment, segment_paths
+from rundial.spool import Spool
 from rundial.wire import Chunk, decode_chunk, encode, unpack_chunk
 from tests.faults import seeds
 

@@ -51,6 +51,21 @@ def test_a_kind_of_trouble_is_said_once():
     assert [str(warning.message) for warning in warned] == ["rundial: no answer", "rundial: disk full"]
 
 
+def test_a_warning_names_the_line_that_called_us(tmp_path):
+    """The user's own line, not one of ours; from a thread of ours there is none, and no line of ours is shown."""
+    script = tmp_path / "train.py"
+    script.write_text(
+        "import threading\n"
+        "from rundial.diagnostics import Counters, warn\n"
+        "Counters().warn_once('kind', 'from the script')\n"
+        "thread = threading.Thread(target=warn, args=('from a thread',))\n"
+        "thread.start(), thread.join()\n"
+    )
+    said = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stderr.splitlines()
+    assert said[0] == f"{script}:3: RuntimeWarning: rundial: from the script" and "kind" in said[1]
+    assert said[2:] == ["rundial:1: RuntimeWarning: rundial: from a thread"]
+
+
 def test_ten_thousand_kinds_of_trouble_are_one_problem():
     """The number of different warnings has an end."""
     counters = Counters()

@@ -9,7 +9,8 @@ import pytest
 import rundial as rd
 from rundial.distributed import RANK_VARIABLES, detect_rank
 from rundial.events import Metrics, RunStart
-from rundial.recovery import is_local, sync
+from rundial.recovery import sync
+from rundial.streams import is_local
 from rundial.testing import MemoryTransport
 
 

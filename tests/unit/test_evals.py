@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rundial as rd
-from rundial import evals, runs
+from rundial import evals
 from rundial.evals import EvalRun
 from rundial.events import EvalResult, EvalStart, RunEnd, RunUpdate
 from rundial.testing import capture_run
@@ -183,7 +183,7 @@ def test_an_eval_inside_a_training_leaves_the_training_current():
         assert inner.summary["a"]["count"] == 1
     assert rd.run is training
     training.finish()
-    assert runs.current() is None
+    assert rd.run is None
 
 
 def test_datasets_and_scorers():

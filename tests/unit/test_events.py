@@ -65,6 +65,7 @@ WHOLE = [
         "g",
         "j",
         {"os": "x"},
+        {"id": "s"},
     ),
     RunEnd(1, "failed", "reason", "traceback"),
     Marker(1, "non_finite", "loss", 3, {"value": "nan"}),

@@ -26,6 +26,41 @@ def test_a_run_without_a_server_loads_nothing_heavy():
     assert loaded(code) & HEAVY == set()
 
 
+def test_importing_leaves_out_what_the_first_call_does_not_need():
+    """Uploads, delivery and typing_extensions are a third of what an import would cost."""
+    code = "import rundial, sys; print([name for name in sys.argv[1:] if name in sys.modules])"
+    names = ["typing_extensions", "rundial.uploads", "rundial.delivery", "rundial.protocols", "rundial.recovery"]
+    answer = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_what_stood_in_for_typing_extensions_is_gone():
+    """Whoever imports it gets the real one, and msgspec asks the real one."""
+    code = """if True:
+        import sys, rundial, msgspec
+        assert "typing_extensions" not in sys.modules
+        from typing_extensions import NotRequired, TypedDict
+        class Point(TypedDict):
+            x: int
+            y: NotRequired[int]
+        assert msgspec.json.decode(b'{"x": 1}', type=Point) == {"x": 1}
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nothing_stands_in_while_another_thread_might_meet_it():
+    """A library that is imported in another thread at that moment finds what it looks for."""
+    code = """if True:
+        import sys, threading
+        stop = threading.Event()
+        threading.Thread(target=stop.wait).start()
+        import rundial
+        assert "typing_extensions" in sys.modules
+        stop.set()
+    """
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_does_nothing(tmp_path):
     """No file, no thread, no handler: a library that is only imported is not there."""
     code = """if True:

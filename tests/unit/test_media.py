@@ -670,12 +670,15 @@ def test_text_is_cut_at_a_mebibyte(run):
 def test_points_become_json(run):
     """Coordinates and colours; a scene as a mapping keeps what else belongs to it."""
     points = np.array([[0.123456789, 1, 2, 255, 0, 0], [np.nan, 0, 0, 0, 0, 0]])
-    run.log({"x": [Object3D(points), Object3D({"points": points[:1, :3], "boxes": [{"label": "car"}]})]})
+    boxes = np.array([{"label": "car", "score": np.float32(0.5), "corners": np.zeros((1, 3))}])
+    scenes = [{"points": points[:1, :3], "boxes": kind} for kind in ([{"label": "car"}], boxes)]
+    run.log({"x": [Object3D(points), *map(Object3D, scenes)]})
 
-    first, second = items_of(run)
+    first, second, third = items_of(run)
     assert first.document == {"points": [[0.12346, 1, 2, 255, 0, 0]]}
     assert first.facts == {"points": 2, "nonFinite": 1}
     assert second.document == {"points": [[0.12346, 1, 2]], "boxes": [{"label": "car"}]}
+    assert third.document["boxes"] == [{"label": "car", "score": 0.5, "corners": [[0, 0, 0]]}]
 
 
 def test_figure_of_plotly_becomes_plain_json(run):

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from rundial import recovery
+from rundial import survey
+from rundial.adoption import adopt_rings
 from rundial.config import home
 from rundial.errors import RequestError
 from rundial.events import Gap, Metrics, RunEnd, RunStart
 from rundial.queue import queue_folder
-from rundial.recovery import adopt_rings, contiguous, deliver_folder, fill_gap, is_local, sync
+from rundial.recovery import contiguous, deliver_folder, fill_gap, sync
 from rundial.spool import LOCK_NAME, Spool
+from rundial.streams import is_local
 from rundial.testing import MemoryTransport
 from rundial.transport import Outcome
 from rundial.wire import Chunk, decode_chunk, encode, unpack_chunk
@@ -219,16 +221,16 @@ def test_whoever_takes_a_stream_over_notes_the_folder_for_its_owner(tmp_path):
 def test_what_moves_while_it_is_looked_for_is_seen(listing, monkeypatch):
     """A ring is moved to its folder right after some list was made: what waits is never overlooked."""
     dies("run_moving", IN_THE_MIDDLE + KILLED)
-    original = getattr(recovery, listing)
+    original = getattr(survey, listing)
 
     def then_moved(*arguments):
         found = list(original(*arguments))
-        monkeypatch.setattr(recovery, listing, original)
+        monkeypatch.setattr(survey, listing, original)
         assert len(adopt_rings(of_this_home)) == 1
         return found
 
-    monkeypatch.setattr(recovery, listing, then_moved)
-    (waiting,) = [waiting for waiting in recovery.survey() if of_this_home(waiting.meta)]
+    monkeypatch.setattr(survey, listing, then_moved)
+    (waiting,) = [waiting for waiting in survey.survey() if of_this_home(waiting.meta)]
     assert waiting.records() >= 501
 
 

@@ -4,10 +4,10 @@ import sys
 
 import pytest
 
-from rundial.config import home
 from rundial.errors import WireError
 from rundial.events import Gap
-from rundial.spool import Spool, register, registered, scan_segment, segment_paths
+from rundial.segments import scan_segment, segment_paths
+from rundial.spool import Spool
 from rundial.wire import Chunk, decode_chunk, encode, unpack_chunk
 
 STREAM = "cd" * 16
@@ -212,7 +212,7 @@ def test_a_full_disk_leaves_the_file_whole(tmp_path):
         from pathlib import Path
         sys.path.insert(0, os.path.dirname(sys.argv[2]))
         from test_spool import chunk, spool_in
-        from rundial.spool import scan_segment
+        from rundial.segments import scan_segment
         spool = spool_in(Path(sys.argv[1]))
         spool.append([chunk(0)])
         _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -229,13 +229,3 @@ def test_a_full_disk_leaves_the_file_whole(tmp_path):
         [sys.executable, "-c", code, str(tmp_path), __file__], check=True, capture_output=True, text=True
     )
     assert answer.stdout == "27 10 0\n30 0\n"
-
-
-def test_spool_directories_are_remembered(tmp_path):
-    """A directory is noted in the home once, and forgotten when it is gone."""
-    (tmp_path / "spool").mkdir()
-    register(tmp_path / "spool")
-    register(tmp_path / "spool")
-    register(tmp_path / "gone")
-    assert registered() == [tmp_path / "spool"]
-    assert len(list((home() / "spools").iterdir())) == 2

@@ -1,5 +1,6 @@
 """System metrics: what is sampled, how often, and that nothing of it reaches the training."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -8,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import rundial.system
+from rundial import proc
 from rundial.config import Settings
 from rundial.events import Metrics
-from rundial.system import Machine, SystemMonitor, gpus
+from rundial.system import Machine, Psutil, SystemMonitor, gpus
 from rundial.testing import capture_run
 
 SMI = """#!/bin/sh
@@ -94,9 +96,9 @@ def test_this_machine_is_sampled():
 
 def test_bytes_begin_at_zero(monkeypatch):
     """What was read, written, sent and received before the run is not the run's."""
-    machine = Machine()
-    before, read = machine.sample(), machine._network_bytes
-    monkeypatch.setattr(machine, "_network_bytes", lambda: tuple(count + 3 * 2**20 for count in read()))
+    machine = Machine(Psutil())
+    before, read = machine.sample(), machine._readings.network_bytes
+    monkeypatch.setattr(machine._readings, "network_bytes", lambda: tuple(count + 3 * 2**20 for count in read()))
 
     after = machine.sample()
 
@@ -106,19 +108,46 @@ def test_bytes_begin_at_zero(monkeypatch):
 
 def test_what_cannot_be_read_is_left_out(monkeypatch):
     """A container without counters of its disk still has its memory."""
-    machine = Machine()
+    readings = Psutil()
 
     def refused(*arguments):
         raise PermissionError("not in here")
 
-    monkeypatch.setattr(machine._psutil, "disk_usage", refused)
-    monkeypatch.setattr(machine._psutil, "cpu_percent", refused)
-    monkeypatch.setattr(machine, "_disk", ())
+    monkeypatch.setattr(readings, "disk_bytes", refused)
+    monkeypatch.setattr(readings, "cpu_ticks", refused)
 
-    sample = machine.sample()
+    sample = Machine(readings).sample()
 
-    assert "system/memory.percent" in sample
-    assert not {key for key in sample if key.startswith(("system/disk", "system/cpu"))}
+    assert {"system/memory.percent", "system/disk.percent", "system/load"} <= sample.keys()
+    assert not {"system/disk.read_mb", "system/cpu.percent"} & sample.keys()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_proc_says_what_psutil_says():
+    """Two ways to ask one kernel; what changes meanwhile may differ a little."""
+    psutil = Psutil()
+    (ours, whole), (theirs, everything) = proc.memory_bytes(), psutil.memory_bytes()
+    assert ours == theirs
+    assert abs(whole - everything) < 200 * 2**20
+    assert abs(proc.own()[0] - psutil.own()[0]) < 20 * 2**20
+    assert proc.own()[1] == psutil.own()[1]
+    for said, answer in ((proc.disk_bytes(), psutil.disk_bytes()), (proc.network_bytes(), psutil.network_bytes())):
+        assert all(abs(one - other) <= 0.01 * other + 100 * 2**20 for one, other in zip(said, answer))
+    before, machine = proc.cpu_ticks(), Machine()
+    wait_for(lambda: proc.cpu_ticks()[1] > before[1] + 10)
+    assert 0 < machine.sample()["system/cpu.percent"] <= 100
+
+
+def test_nothing_is_imported_for_a_sample():
+    """An import in the background would keep the training from the interpreter."""
+    code = """if True:
+        import sys, rundial.system
+        before = set(sys.modules)
+        assert rundial.system.Machine().sample()
+        print(sorted(set(sys.modules) - before))
+    """
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": ""})
+    assert (answer.stdout.strip() == "[]") == (sys.platform == "linux")
 
 
 def test_a_provider_takes_the_place_of_the_machine():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rundial as rd
-from rundial import tracing
+from rundial import open_spans, tracing
 from rundial.attributes import INLINE_BYTES
 from rundial.events import Metrics, RunEnd, Span
 from rundial.testing import capture_run
@@ -412,11 +412,11 @@ def test_a_forked_child_goes_on_with_the_trace_and_not_with_its_parents_spans():
         if child == 0:
             with run.trace("child") as span:
                 pass
-            os.write(writing, f"{span.parent_span_id} {len(tracing._open[run])}".encode())
+            os.write(writing, f"{span.parent_span_id} {len(open_spans._open[run])}".encode())
             os._exit(0)
         os.waitpid(child, 0)
         assert os.read(reading, 100).decode() == f"{parent.span_id} 0"
-        assert len(tracing._open[run]) == 1
+        assert len(open_spans._open[run]) == 1
         os.close(reading)
         os.close(writing)
 

@@ -143,6 +143,7 @@ def test_configuration_keeps_its_shape():
         "optimizer": {"name": "adam", "betas": [0.9, 0.999]},
         "out": "/models",
     }
+    assert plain({"dtype": np.float32, "of": [int]}) == {"dtype": "<class 'numpy.float32'>", "of": ["<class 'int'>"]}
     assert plain({"sizes": np.array([1, 2]), "lr": np.float32(0.5), 3: {4}, "none": None}) == {
         "sizes": [1, 2],
         "lr": 0.5,

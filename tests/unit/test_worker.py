@@ -3,7 +3,7 @@ import time
 import pytest
 
 from rundial.errors import AuthError, RequestError
-from rundial.events import Gap, Metrics
+from rundial.events import Ack, Gap, Metrics
 from rundial.testing import MemoryTransport, capture_run
 from rundial.transport import Outcome
 from rundial.wire import encode, unpack_chunks
@@ -25,6 +25,36 @@ def test_records_reach_the_server_in_order():
         assert run.flush(5)
         assert server.steps("loss") == list(range(2000))
     assert run.diagnostics().pending == 0
+
+
+def test_requests_wait_until_more_has_come_together():
+    """However steadily a script logs, the server hears of it twice a second, and at once when somebody waits."""
+    with capture_run(flush_interval_seconds=60) as (run, server):
+        wait_until(lambda: run._pipeline.worker.acknowledged)
+        for _ in range(100):
+            run.log({"loss": 0.5})
+            time.sleep(0.001)
+        assert server.deliveries <= 3
+        assert run.flush(5)
+        assert server.steps("loss") == list(range(100))
+
+
+def test_more_than_a_request_holds_is_sent_without_a_pause():
+    """What waits is sent in one go, whatever the pace of what came before."""
+    with capture_run(flush_interval_seconds=60) as (run, server):
+        wait_until(lambda: run._pipeline.worker.acknowledged)
+        for _ in range(40_000):
+            run.log({"loss": 0.5})
+        assert run.flush(10)
+        assert len(server.steps("loss")) == 40_000
+
+
+def test_an_answer_to_a_dial_goes_out_at_once():
+    """Who has turned a dial looks at it."""
+    with capture_run(flush_interval_seconds=60) as (run, server):
+        wait_until(lambda: run._pipeline.worker.acknowledged)
+        run._pipeline.emit(Ack(1, "command", "lr", "applied"))
+        wait_until(lambda: any(isinstance(event, Ack) for event in server.events))
 
 
 @pytest.mark.parametrize(

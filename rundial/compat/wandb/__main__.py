@@ -9,6 +9,7 @@ USAGE = """\
 usage: python -m rundial.compat.wandb SCRIPT [ARGUMENT ...]     run a script with Rundial in the place of wandb
        python -m rundial.compat.wandb -m MODULE [ARGUMENT ...]  the same for a module
        python -m rundial.compat.wandb sweep [--project NAME] FILE.yaml
+       python -m rundial.compat.wandb sweep --pause | --resume | --stop SWEEP_ID
        python -m rundial.compat.wandb agent [--count N] SWEEP_ID
        python -m rundial.compat.wandb --table                   what is supported, as docs/wandb-compat.md"""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rundial import artifacts
+from rundial import artifact_paths
 from rundial.client import HttpClient
 from rundial.compat.wandb import _server
 from rundial.compat.wandb._api_filters import matches, ordered
@@ -44,8 +44,8 @@ class Api:
 
     @property
     def default_entity(self) -> str:
-        """The entity that was set; else an empty text."""
-        return str(self.settings.get("entity") or "")
+        """The entity that was set; else the configured workspace, as ``run.entity``."""
+        return str(self.settings.get("entity") or resolve({}).workspace)
 
     @property
     def api_key(self) -> str:
@@ -111,9 +111,10 @@ class Api:
 
     def sweep(self, path: str = "") -> Any:
         """One sweep by ``entity/project/sweep_id``. Raises :class:`CommError` when there is none."""
-        from rundial.compat.wandb._sweep import ApiSweep
+        from rundial.compat.wandb._api_sweep import ApiSweep
 
-        return ApiSweep(self, path.strip("/").rpartition("/")[2])
+        *place, sweep_id = path.strip("/").split("/")
+        return ApiSweep(self, sweep_id, next((part for part in reversed(place) if part != "sweeps"), ""))
 
     def from_path(self, path: str) -> Any:
         """A project, run, sweep or artifact by its path."""
@@ -146,7 +147,7 @@ class Api:
 
     def _artifact_by_id(self, artifact_id: str) -> Artifact:
         path = route("artifacts", artifact_id)
-        return Artifact.of(_server.ask(self.client, "artifact", "GET", path, limit=artifacts.MAX_FILES))
+        return Artifact.of(_server.ask(self.client, "artifact", "GET", path, limit=artifact_paths.MAX_FILES))
 
     def _versions(self, project: str, name: str | None = None, type: str | None = None) -> Iterator[Json]:
         """Newest first."""

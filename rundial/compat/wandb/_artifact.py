@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rundial import artifacts
+from rundial import artifact_paths, artifacts, downloads
 from rundial.compat.wandb import _server
 from rundial.compat.wandb._artifact_class import EMPTY, Artifact, ArtifactNotLoggedError, document_metadata
 from rundial.compat.wandb._artifact_draft import _URI, ArtifactFinalizedError
@@ -93,7 +93,7 @@ def _artifact(run: Run, artifact_or_path: Any, name: str | None, type: str | Non
     if isinstance(artifact_or_path, Artifact):
         return artifact_or_path
     text = os.fspath(artifact_or_path)
-    default = f"run-{run.id}-{artifacts._last_part(text)}"
+    default = f"run-{run.id}-{artifact_paths.last_part(text)}"
     artifact = Artifact(re.sub(r"[^a-zA-Z0-9_\-.]", "_", name or default), type or "unspecified")
     if _URI.match(text):
         artifact.add_reference(text)
@@ -114,7 +114,7 @@ def _submit(run: Run, artifact: Artifact, name: str, aliases: list[str]) -> None
     entries = artifact.manifest.entries
     uploads = pipeline.uploads
     job = Job(
-        artifacts.clean_name(name),
+        artifact_paths.clean_name(name),
         type=artifact.type,
         aliases=aliases,
         metadata=document_metadata(artifact),
@@ -139,7 +139,7 @@ def _submit(run: Run, artifact: Artifact, name: str, aliases: list[str]) -> None
         return
     try:
         for number, (path, place) in enumerate(files):
-            job.files.append(stage_file(place, folder, str(number), artifacts._clean_path(path), small))
+            job.files.append(stage_file(place, folder, str(number), artifact_paths.clean_path(path), small))
     except (OSError, ValueError) as error:
         remove_job(folder)
         uploads.refuse("artifact", "unreadable", f"artifact {name} was not stored: {error}.")
@@ -162,7 +162,7 @@ def settle(run: Run, artifact: Artifact) -> artifacts.Artifact:
     if not run.sink.flush(WAIT_SECONDS):
         raise CommError(f"{artifact.name} did not reach {client.endpoint} within {WAIT_SECONDS:g} s.")
     wanted = {path: entry.content_sha256() for path, entry in artifact.manifest.entries.items()}
-    query = {"name": artifacts.clean_name(artifact._base_name)}
+    query = {"name": artifact_paths.clean_name(artifact._base_name)}
     for row in _server.rows(
         client, "artifacts", route("projects", _project_id(run), "artifacts"), "artifacts", **query
     ):
@@ -174,13 +174,13 @@ def settle(run: Run, artifact: Artifact) -> artifacts.Artifact:
 
 def document(client: Any, artifact_id: str) -> dict[str, Any]:
     """A version with all its files."""
-    return _server.ask(client, "artifact", "GET", route("artifacts", artifact_id), limit=artifacts.MAX_FILES)
+    return _server.ask(client, "artifact", "GET", route("artifacts", artifact_id), limit=artifact_paths.MAX_FILES)
 
 
 def _store(client: Any) -> Any:
     from rundial.delivery import StoreClient
 
-    return StoreClient(client.endpoint, client.api_key, 20.0, artifacts.DOWNLOADS_AT_ONCE)
+    return StoreClient(client.endpoint, client.api_key, 20.0, downloads.AT_ONCE)
 
 
 def _project_id(run: Run) -> str:
@@ -297,7 +297,7 @@ def _put_again(client: Any, artifact: Artifact, name: str, aliases: list[str], m
     ]
     body = {
         "runId": artifact._run.id if artifact._run is not None else version.run_id,
-        "name": artifacts.clean_name(name),
+        "name": artifact_paths.clean_name(name),
         "artifactType": artifact.type,
         "aliases": aliases,
         "metadata": metadata,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rundial import artifacts
+from rundial import artifact_paths, artifacts, downloads
 from rundial.compat.wandb import _server
 from rundial.compat.wandb._artifact_content import Content
 from rundial.compat.wandb._artifact_entry import ArtifactManifestEntry
@@ -79,7 +79,7 @@ class Artifact(Content):
         metadata = dict(document.get("metadata") or {})
         Artifact.__init__(
             found,
-            artifacts.clean_name(document["name"]).replace(" ", "_")
+            artifact_paths.clean_name(document["name"]).replace(" ", "_")
             if _strange(document["name"])
             else document["name"],
             str(document.get("type") or "unspecified"),
@@ -333,4 +333,4 @@ def _strange(name: object) -> bool:
 
 def _store_client() -> StoreClient:
     client = _server.connect()
-    return StoreClient(client.endpoint, client.api_key, 20.0, artifacts.DOWNLOADS_AT_ONCE)
+    return StoreClient(client.endpoint, client.api_key, 20.0, downloads.AT_ONCE)

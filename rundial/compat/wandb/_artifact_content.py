@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rundial import artifacts
+from rundial import artifact_paths, artifacts
 from rundial.compat.wandb._artifact_draft import Draft
 from rundial.compat.wandb._artifact_entry import ArtifactManifestEntry, fetch_reference
 from rundial.compat.wandb.errors import CommError
@@ -54,7 +54,7 @@ class Content(Draft):
             version.download(folder)
             wanted = [entry for entry in wanted if entry.ref is not None]
         for entry in wanted:
-            place = artifacts._inside(folder, entry.path)
+            place = artifact_paths.inside(folder, entry.path)
             if entry.ref is None:
                 version.get_path(entry.path, folder)
                 continue

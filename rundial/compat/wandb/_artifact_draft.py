@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from rundial import artifacts
+from rundial import artifact_paths
 from rundial.compat.wandb._artifact_entry import ArtifactManifest, ArtifactManifestEntry, keep
 from rundial.compat.wandb.errors import Error
 from rundial.config import home
@@ -122,7 +122,7 @@ class Draft:
         text = str(uri)
         if not _URI.match(text):
             raise ValueError(f"References must be URIs. To reference a local file, use file://. Not {text!r}")
-        local = Path(artifacts._location(text)) if text.startswith("file://") else None
+        local = Path(artifact_paths.location(text)) if text.startswith("file://") else None
         if local is not None and checksum and not local.exists():
             raise ValueError(f"Path does not exist: {local}")
         if local is not None and local.is_dir():
@@ -132,7 +132,7 @@ class Draft:
                 for path in found
             ]
             return [self._refer(_inner(inner), path.resolve().as_uri(), path, checksum) for inner, path in pairs]
-        return [self._refer(_inner(name or artifacts._last_part(text)), text, local, checksum)]
+        return [self._refer(_inner(name or artifact_paths.last_part(text)), text, local, checksum)]
 
     def _refer(self, path: str, uri: str, local: Path | None, checksum: bool) -> ArtifactManifestEntry:
         entry = ArtifactManifestEntry(self, path, ref=uri)

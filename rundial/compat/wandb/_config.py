@@ -177,7 +177,7 @@ def friendly(value: Any, depth: int = 0) -> Any:
         return [friendly(item, depth + 1) for item in value]
     if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
         return {name: friendly(getattr(value, name), depth + 1) for name in value.__dataclass_fields__}
-    if hasattr(value, "tolist"):
+    if hasattr(value, "tolist") and not isinstance(value, type):
         return value.tolist()
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"

@@ -272,7 +272,7 @@ def _log_stats(run: runs.Run, stats: Message, found: Imported) -> None:
 
 def _log_artifact(run: runs.Run, artifact: Message, found: Imported) -> None:
     """Store an artifact from the copies that W&B has made of its files."""
-    from rundial.artifacts import clean_name
+    from rundial.artifact_paths import clean_name
     from rundial.staging import Job, Reference, remove_job, stage_file
 
     pipeline = run._opened

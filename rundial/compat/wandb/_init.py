@@ -47,6 +47,8 @@ _ARGUMENTS = {
 }
 """Arguments of ``init`` and the settings they stand for."""
 _IGNORED = frozenset({"force", "anonymous", "tensorboard", "config_exclude_keys", "config_include_keys"})
+_OF_THE_SWEEP = frozenset({"entity", "project", "id"})
+"""Arguments of ``init`` that the agent of a sweep has the last word on."""
 global_settings = Settings()
 """What ``wandb.setup(settings)`` set."""
 
@@ -90,7 +92,7 @@ def init(current: Run | None, on_finish: Any, values: dict[str, Any]) -> Run:
     resume = _resume(settings, root)
     known_id = bool(settings.run_id)
     run_id = "".join("-" if c in ":;,#?/'\\% " else c for c in str(settings.run_id or generate_id()))
-    sink = _open(settings, mode, run_id, resume)
+    sink = _open(settings, mode, run_id, resume, own=bool(settings.run_group) and not known_id)
     files = None if root is None else _folder.make(root, run_id, mode == "offline")
     project = settings.project or sink.project
     settings.update({"mode": mode, "project": project, "run_id": run_id})
@@ -120,7 +122,10 @@ def _settings(given: dict[str, Any]) -> Settings:
     own = as_dict(given.get("settings"))
     merged.update({_ARGUMENTS.get(name, name): value for name, value in own.items()})
     for name, value in given.items():
-        if name in _ARGUMENTS:
+        if merged.sweep_id and name in _OF_THE_SWEEP and merged[_ARGUMENTS[name]]:
+            if value:
+                termwarn(f"Ignoring {name} {value!r} when running a sweep.", repeat=False)
+        elif name in _ARGUMENTS:
             merged.update({_ARGUMENTS[name]: value})
         elif name == "tensorboard":
             merged.update({"sync_tensorboard": value})
@@ -165,8 +170,11 @@ def _noted_id(root: Path) -> str | None:
         return None
 
 
-def _open(settings: Settings, mode: str, run_id: str, resume: Any) -> runs.Run:
+def _open(settings: Settings, mode: str, run_id: str, resume: Any, own: bool) -> runs.Run:
+    """The run below. ``own``: every rank of a distributed job has one, which is what a group is for there."""
     options: dict[str, Any] = {"mode": mode} if mode != "online" else {}
+    if own:
+        options["distributed_rank"] = 0
     if silent() or os.environ.get("WANDB_QUIET", "").strip().lower() in ("1", "true") or settings.silent:
         options["quiet"] = True
     console = str(settings.console or "auto").lower()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 from rundial import runs
 from rundial.compat.wandb import _folder
 from rundial.compat.wandb._config import Config
 from rundial.compat.wandb._settings import Settings
+from rundial.sweeps import page as sweep_page
 
 
 class RunFacts:
@@ -117,10 +119,16 @@ class RunFacts:
 
     @property
     def project_url(self) -> str | None:
-        """Where the page is."""
-        return self.url.partition("/runs/")[0] if self.url else None
+        """Where the page shows its project; None until a server has answered."""
+        place = "/".join(quote(part, safe="") for part in (self.sink.workspace, self.sink.project))
+        return f"{self.url.partition('/#/')[0]}/#/p/{place}" if self.url else None
 
-    sweep_url: str | None = None
+    @property
+    def sweep_url(self) -> str | None:
+        """Where the page shows its sweep; None without one, and until a server has answered."""
+        if not self.url or not self.sweep_id:
+            return None
+        return sweep_page(self.url.partition("/#/")[0], self.sink.workspace, self.sink.project, self.sweep_id)
 
     def get_url(self) -> str | None:
         """The same as :attr:`url`."""
@@ -131,7 +139,7 @@ class RunFacts:
         return self.project_url
 
     def get_sweep_url(self) -> str | None:
-        """None: sweeps have no page of their own."""
+        """The same as :attr:`sweep_url`."""
         return self.sweep_url
 
     def project_name(self) -> str:

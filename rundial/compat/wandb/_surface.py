@@ -39,6 +39,11 @@ ROWS: list[Row] = [
         " back, offline too",
     ),
     Row("wandb.init(reinit=)", "same"),
+    Row(
+        "wandb.init in every process of a distributed job",
+        "differs",
+        "one run, of rank 0; the others are silent. With `group=` and no `id=` each process has its own run, as there",
+    ),
     Row("wandb.init(config=)", "better", "also a namespace, a dataclass, a YAML or JSON file"),
     Row("wandb.init(mode=)", "same", "`online` keeps everything on this machine until a server is there"),
     Row(
@@ -113,7 +118,7 @@ ROWS: list[Row] = [
     Row("wandb.Api", "better", "works locally"),
     Row("wandb.apis", "differs", "`apis.public.Api`"),
     Row("wandb.apis.reports", "not supported", "nor has W&B 0.31 it"),
-    Row("wandb.sweep", "better", "works locally"),
+    Row("wandb.sweep", "better", "works without a server; where there is one, the page pauses, resumes and stops it"),
     Row("wandb.agent", "better", "works locally"),
     Row(
         "wandb.controller",

@@ -21,6 +21,7 @@ from rundial.compat.wandb._sweep_space import nested, parameters_of
 from rundial.compat.wandb._sweep_store import Sweep, Trial
 from rundial.compat.wandb.errors import CommError, UsageError
 from rundial.compat.wandb.errors.term import termerror, termlog
+from rundial.sweeps import Link, tell
 
 if TYPE_CHECKING:
     from rundial.compat.wandb._run import Run
@@ -72,7 +73,21 @@ def sweep(
     )
     _sweep_store.create(found)
     termlog(f"Created sweep with ID: {found.sweep_id}")
+    link = _link(found)
+    if link is not None and link.announce(found.config, name=str(config.get("name") or "") or None):
+        termlog(f"View sweep at: {link.url}")
     return found.sweep_id
+
+
+def _link(found: Sweep, project: str | None = None) -> Link | None:
+    """The sweep on the server where its runs go; None while it is not known which project that will be."""
+    known = _init.global_settings.copy()
+    known.update(from_environment())
+    known.update({"project": project or found.project or known.project})
+    place = _init._project(known)
+    if place == _init.DEFAULT_PROJECT and not known.project:
+        return None
+    return Link(found.sweep_id, project=place, mode=_init._mode(known))
 
 
 def agent(
@@ -97,9 +112,16 @@ def agent(
     """
     sweep_id = sweep_id.strip("/").rpartition("/")[2]
     done = failed = 0
+    link: Link | None = None
     while count is None or done < count:
+        link = link or _link(_sweep_store.read(sweep_id), project)
+        if link is not None and not link.wait(termlog):
+            break
         taken = _take(sweep_id)
         if taken is None:
+            known = _sweep_store.read(sweep_id)
+            if link is not None and (known.state == "FINISHED" or _is_full(known)):
+                link.finish()
             break
         found, trial = taken
         done += 1
@@ -234,6 +256,10 @@ def joined(run: Run) -> None:
         found = _sweep_store.read(sweep_id)
     except CommError:
         return  # another machine's sweep: the parameters have come with the environment
+    tell(run.sink, sweep_id, found.config, name=str(found.config.get("name") or ""))
+    if not found.project:
+        with _sweep_store.changing(sweep_id) as now:
+            now.project = run.project
     metric = (found.config.get("metric") or {}).get("name")
     if found.trial(run.id) is None or not metric:
         return
@@ -310,52 +336,3 @@ def _is_hopeless(sweep_id: str, run_id: str, band: int, best: float, found: Swee
         if hopeless and trial is not None:
             trial.state = "stopped"
         return hopeless
-
-
-class ApiSweep:
-    """A sweep as ``Api`` gives it."""
-
-    def __init__(self, api: Any, sweep_id: str) -> None:
-        self._api = api
-        self._found = _sweep_store.read(sweep_id)
-        self.id = sweep_id
-        self.config = self._found.config
-        self.name = str(self.config.get("name") or sweep_id)
-        self.project = self._found.project
-        self.entity = self._found.entity
-
-    @property
-    def state(self) -> str:
-        """``RUNNING`` or ``FINISHED``."""
-        return _sweep_store.read(self.id).state
-
-    @property
-    def runs(self) -> list[Any]:
-        """Its runs, as far as the server has them."""
-        known = {trial.run_id for trial in _sweep_store.read(self.id).trials}
-        return [run for run in self._api.runs(self.project or None) if run.id in known]
-
-    @property
-    def order(self) -> str:
-        """By which its runs are ordered, the best first."""
-        metric = self.config.get("metric") or {}
-        return f"{'-' if sign_of(self._found) < 0 else '+'}summary_metrics.{metric.get('name', '_step')}"
-
-    def best_run(self, order: str | None = None) -> Any:
-        """The first of its runs by ``order``; None without one."""
-        from rundial.compat.wandb._api_filters import ordered
-
-        documents = ordered([run._document for run in self.runs], order or self.order)
-        return self._api._run_by_id(documents[0]["runId"]) if documents else None
-
-    @property
-    def expected_run_count(self) -> int | None:
-        """How many runs a grid has; None for other methods."""
-        from rundial.compat.wandb._sweep_space import grid
-
-        if self.config.get("method") != "grid":
-            return None
-        return sum(1 for _ in grid(parameters_of(self.config["parameters"])))
-
-    def __repr__(self) -> str:
-        return f"<Sweep {'/'.join(part for part in (self.entity, self.project, self.id) if part)} ({self.state})>"

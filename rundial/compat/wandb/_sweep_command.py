@@ -9,17 +9,25 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rundial.compat.wandb._sweep_store import Sweep, Trial
 from rundial.compat.wandb.errors import UsageError
 from rundial.errors import RundialError
 
+_TURNS: dict[str, Literal["running", "paused", "stopped"]] = {
+    "pause": "paused",
+    "resume": "running",
+    "stop": "stopped",
+}
 _COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
 
 
 def main(word: str, arguments: Sequence[str]) -> int:
-    """``sweep FILE`` prints the new sweep's id, ``agent ID`` runs its trials; the exit code."""
+    """``sweep FILE`` prints the new sweep's id, ``sweep --stop ID`` and the like turn it, ``agent ID`` runs its trials.
+
+    Returns the exit code.
+    """
     import argparse
 
     from rundial.compat.wandb import _sweep
@@ -29,10 +37,16 @@ def main(word: str, arguments: Sequence[str]) -> int:
     parser.add_argument("--entity", "-e")
     if word == "agent":
         parser.add_argument("--count", type=int)
-    parser.add_argument("what", metavar="SWEEP_ID" if word == "agent" else "FILE")
+    else:
+        turns = parser.add_mutually_exclusive_group()
+        for turn in _TURNS:
+            turns.add_argument(f"--{turn}", action="store_const", const=turn, dest="turn")
+    parser.add_argument("what", metavar="SWEEP_ID" if word == "agent" else "FILE_OR_SWEEP_ID")
     asked = parser.parse_args(arguments)
     try:
-        if word == "agent":
+        if word == "sweep" and asked.turn:
+            _turn(asked.what, asked.project, _TURNS[asked.turn])
+        elif word == "agent":
             _sweep.agent(asked.what, None, asked.entity, asked.project, asked.count)
         else:
             print(_sweep.sweep(_document(Path(asked.what)), asked.entity, asked.project))  # noqa: T201 - a command line
@@ -40,6 +54,15 @@ def main(word: str, arguments: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - as above
         return 1
     return 0
+
+
+def _turn(path: str, project: str | None, state: Literal["running", "paused", "stopped"]) -> None:
+    """Tell the server what the agents of a sweep are to do, ``[entity/project/]id``. Raises :class:`RundialError`."""
+    from rundial.compat.wandb import _server, _sweep_store
+
+    *place, sweep_id = path.strip("/").split("/")
+    named = project or (place[-1] if place else _sweep_store.read(sweep_id).project)
+    _server.connect().turn_sweep(_server.workspace(), named, sweep_id, state)
 
 
 def _document(path: Path) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def _take_scalar(row: Row, name: str, value: Any) -> Any:
 
 
 def _listed(value: Any) -> list[Any]:
-    return [item.tolist() if hasattr(item, "tolist") else item for item in value]
+    return [item.tolist() if hasattr(item, "tolist") and not isinstance(item, type) else item for item in value]
 
 
 def _count(value: Any) -> int | None:

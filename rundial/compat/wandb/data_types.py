@@ -273,8 +273,8 @@ class Object3D(media.Object3D, WBValue):
         cls, points: Any, boxes: Any, vectors: Any = None, point_cloud_type: str = "lidar/beta"
     ) -> Any:
         """A scene of points with boxes and vectors."""
-        scene = {"type": point_cloud_type, "points": points, "boxes": list(boxes or ()), "vectors": list(vectors or ())}
-        return cls(scene)
+        more = {name: [] if it is None else list(it) for name, it in (("boxes", boxes), ("vectors", vectors))}
+        return cls({"type": point_cloud_type, "points": points, **more})
 
 
 def box3d(

@@ -44,6 +44,7 @@ def test_a_run_has_what_it_logged(server: ServerProcess) -> None:
     """Configuration, summary, history with and without keys, samples, media and files."""
     (run_id, *_) = log_runs("contents")
     run = wandb.Api().run(f"me/contents/{run_id}")
+    assert wandb.Api().default_entity == "default-workspace"
     assert (run.name, run.state, run.config) == ("run-0", "finished", {"lr": 0.0, "n": {"k": 0}})
     assert run.summary["loss"] == 9 and run.summary.acc == 0.9 and run.lastHistoryStep == 9
     rows = run.history(pandas=False)

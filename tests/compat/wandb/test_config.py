@@ -63,6 +63,13 @@ def test_namespace_dataclass_and_file(config, tmp_path):
     assert dict(config) == {"seed": 1, "lr": 0.1, "layers": [1, 2], "epochs": 3, "plain": 4}
 
 
+def test_classes_have_their_names(config):
+    """A type of NumPy has the methods of its values; it is a name all the same."""
+    np = pytest.importorskip("numpy")
+    config.update({"dtype": np.float32, "of": [np.ndarray, int]})
+    assert dict(config) == {"dtype": "numpy.float32", "of": ["numpy.ndarray", "builtins.int"]}
+
+
 def test_a_sweep_has_the_last_word(config):
     """What it has chosen, the script cannot change."""
     config.update_locked({"lr": 0.5}, user="sweep")

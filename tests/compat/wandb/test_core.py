@@ -33,6 +33,18 @@ def test_plain_loop(server):
     assert {"best": 0.5, "acc": 2}.items() <= stored["summary"].items()
 
 
+def test_every_rank_of_a_group_has_its_own_run(server, monkeypatch):
+    """As in W&B's pattern for distributed jobs; without a group, or with one id for all, only rank 0 logs."""
+    monkeypatch.setenv("RANK", "1")
+    runs_of_rank_1 = []
+    for settings in ({"group": "g"}, {}, {"group": "g", "id": "wb-rank-shared"}):
+        with wandb.init(project="wb-ranks", **settings) as run:
+            run.log({"loss": 0.5})
+        runs_of_rank_1.append(run.id)
+    assert [run["runId"] for run in server.runs("wb-ranks")] == runs_of_rank_1[:1]
+    assert server.points(runs_of_rank_1[0], "loss") == [(0, 0.5)]
+
+
 def test_rows_merge_and_none_is_lost(server):
     """commit=False stays in the row, a step jumps, and a step that has passed is kept."""
     run = wandb.init(project="wb-rows")
@@ -329,10 +341,11 @@ def test_cell_magic_runs_its_cell(monkeypatch, capsys):
     shell = Shell()
     wandb.load_ipython_extension(shell)
     run = wandb.init(mode="offline", settings={"quiet": True})
-    run.sink.url = "http://here/runs/1"
+    run.sink.url = "http://here/#/runs/1"
     shell.magic("", "wandb.log({'a': 1})")
     assert run.summary["a"] == 1
-    assert "http://here/runs/1" in capsys.readouterr().err
+    assert "http://here/#/runs/1" in capsys.readouterr().err
+    assert run.get_project_url() == "http://here/#/p/default-workspace/uncategorized"
 
 
 def test_run_behind_is_rundials():

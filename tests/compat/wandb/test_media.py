@@ -114,6 +114,7 @@ def test_sounds_videos_pages_scenes_molecules(server, tmp_path):
         html_read=wandb.Html(io.StringIO("<i>read</i>")),
         points=wandb.Object3D(np.zeros((5, 3))),
         scene=wandb.Object3D({"type": "lidar/beta", "points": np.zeros((2, 3)), "boxes": np.array([])}),
+        boxed=wandb.Object3D.from_point_cloud(np.zeros((2, 3)), np.array([{"label": "a"}, {"label": "b"}])),
         obj=wandb.Object3D(io.StringIO("v 0 0 0"), file_type="obj"),
         molecule=wandb.Molecule(io.StringIO("ATOM"), file_type="pdb"),
     )
@@ -127,6 +128,7 @@ def test_sounds_videos_pages_scenes_molecules(server, tmp_path):
         b"<i>read</i>",
     ]
     assert json.loads(content(server, found["scene"][0]))["type"] == "lidar/beta"
+    assert json.loads(content(server, found["boxed"][0]))["boxes"] == [{"label": "a"}, {"label": "b"}]
     assert (content(server, found["obj"][0]), content(server, found["molecule"][0])) == (b"v 0 0 0", b"ATOM")
     assert found["points"][0]["metadata"]["points"] == 5
 
