@@ -88,7 +88,7 @@ def _secret_store() -> str:
 
 def _unsent() -> str:
     with plain_warnings():
-        gone = [waiting for waiting in found_in([]) if not waiting.alive]
+        gone = [waiting for waiting in found_in() if not waiting.alive]
     records, uploads = sum(it.records() for it in gone), sum(it.uploads for it in gone)
     if not records and not uploads:
         return "nothing waits"

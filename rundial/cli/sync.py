@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -82,12 +82,12 @@ def _checked(directory: Path) -> Path:
     return directory.resolve()
 
 
-def found_in(places: list[Path]) -> list[Waiting]:
+def found_in(places: Sequence[Path] = ()) -> list[Waiting]:
     """What waits in some directories, or all that this user logged under this home."""
-    return [waiting for waiting in survey(places or None) if _is_meant(waiting, places)]
+    return [waiting for waiting in survey(list(places) or None) if _is_meant(waiting, places)]
 
 
-def _is_meant(waiting: Waiting, places: list[Path]) -> bool:
+def _is_meant(waiting: Waiting, places: Sequence[Path]) -> bool:
     """Whether a stream lies in one of the directories; without any, whether it was logged under this home."""
     if places:
         return waiting.directory.resolve() in places

@@ -14,12 +14,12 @@ from rundial import json_notes
 from rundial.cli.context import options
 from rundial.cli.output import answer, say, show_table
 from rundial.cli.server import LOOPBACK
-from rundial.cli.sync import plain_warnings
+from rundial.cli.sync import found_in, plain_warnings
 from rundial.config import Settings, key_for, local_server, resolve
 from rundial.errors import ConfigError, RequestError, RundialError, UnreachableError
 from rundial.events import clean_key
 from rundial.protocols import WITHOUT_ROUTE, speaks_json_only
-from rundial.survey import Waiting, survey
+from rundial.survey import Waiting
 from rundial.transport import request_error
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def verify(run: Run) -> None:
     """
     url, key = _server(options.endpoint)
     with plain_warnings():
-        here = {waiting.stream: waiting for waiting in survey() if waiting.meta.get("run_id") == run}
+        here = {waiting.stream: waiting for waiting in found_in() if waiting.meta.get("run_id") == run}
         attempts = _attempts(url, key, run, bool(here))
         by_server = attempts is not None
         if attempts is None:

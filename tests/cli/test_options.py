@@ -123,7 +123,7 @@ def test_flag_over_environment_over_file_over_default(configured: ServerProcess)
     assert project() == "cli-file"
     assert project(RUNDIAL_PROJECT="cli-env") == "cli-env"
     failed = rundial("run", "list", "--project", "cli-flag", code=1, RUNDIAL_PROJECT="default-project")
-    assert "HTTP 404" in failed.err
+    assert "no project 'cli-flag'" in failed.err
 
 
 def test_the_file_keeps_its_comments_and_is_private() -> None:
