@@ -50,6 +50,7 @@ _MAX_META = _TABLE_OFFSET - _META_OFFSET
 _LINE_SHIFT = CHUNK_BYTES.bit_length() - 1
 _STILLBORN_SECONDS = 60.0
 _NAP_SECONDS = 0.0005
+_OFFER_SECONDS = 0.2
 QUEUE_SUFFIX = ".ring"
 RESERVE_BYTES = 16 * 1024
 """Room that only the end of the stream may use, so that a full ring can still say how it ended."""
@@ -239,11 +240,19 @@ class Queue:
         return self.bytes_held > self._quarter
 
     def peek(self, start: int | None = None, limit: int = PEEK_BYTES) -> list[Chunk]:
-        """Chunks from sequence ``start`` on (the end of a chunk seen before; default the oldest), not released."""
-        with self._lock:
+        """Chunks from sequence ``start`` on (the end of a chunk seen before; default the oldest), not released.
+
+        None of them while an offer takes long: a signal handler has interrupted it, which may be waiting for the
+        very thread that reads here.
+        """
+        if not self._lock.acquire(timeout=_OFFER_SECONDS):
+            return []
+        try:
             end, end_seq = self._write, self.sequence
             seq = self._read_seq if start is None else max(start, self._read_seq)
             offset = self._ends.get(seq)
+        finally:
+            self._lock.release()
         if offset is None:
             offset, seq = self._read, self._read_seq
         chunks = []

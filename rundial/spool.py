@@ -324,7 +324,7 @@ class Spool:
 
     def sync(self) -> None:
         """Force to the disk what was written since the last time."""
-        if self._dirty:
+        if self._dirty and self._fd >= 0 and os.fstat(self._fd).st_nlink == 0:
             self._leave_removed()
         if self._dirty and self._fd >= 0:
             self._dirty = False  # after an error the kernel forgets the pages: asking again would only pretend

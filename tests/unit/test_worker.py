@@ -1,3 +1,4 @@
+import threading
 import time
 
 import pytest
@@ -55,6 +56,31 @@ def test_an_answer_to_a_dial_goes_out_at_once():
         wait_until(lambda: run._pipeline.worker.acknowledged)
         run._pipeline.emit(Ack(1, "command", "lr", "applied"))
         wait_until(lambda: any(isinstance(event, Ack) for event in server.events))
+
+
+def test_a_handler_that_flushes_within_an_offer_does_not_hang():
+    """It holds the queue and wants the worker; the worker, which is moving, wants the queue: it gives way."""
+    with capture_run() as (run, server):
+        worker, queue = run._pipeline.worker, run._pipeline.queue
+        wait_until(lambda: worker.acknowledged)
+        put, flushed = queue._put, []
+
+        def interrupted(record):
+            queue._put = put
+            mover = threading.Thread(target=worker.move, kwargs={"everything": True})
+            mover.start()
+            wait_until(lambda: worker._moving)
+            flushed.append(run.flush(5))
+            mover.join()
+            return put(record)
+
+        queue._put = interrupted
+        logging = threading.Thread(target=run.log, args=({"loss": 0.5},), daemon=True)
+        logging.start()
+        logging.join(20)
+        assert flushed == [True]
+        assert run.flush(5)
+        assert server.steps("loss") == [0]
 
 
 @pytest.mark.parametrize(

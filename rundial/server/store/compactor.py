@@ -167,7 +167,10 @@ class Compactor:
 def compact(engine: Engine, run_id: str, max_points: int = PASS_POINTS, stop: threading.Event | None = None) -> int:
     """One pass over a run's inbox; returns how many points it took in, 0 when ``stop`` was set on the way.
 
-    Only one pass of a run at a time; a second one is refused with :class:`StoreError` and changes nothing.
+    A run that is removed on the way stays removed.
+
+    Only one pass of a run at a time; a second one changes nothing: it is refused with :class:`StoreError`, or has
+    nothing to do any more.
     """
     with engine.read() as db:
         tail = read_tail(db, run_id, max_points)
@@ -181,8 +184,9 @@ def compact(engine: Engine, run_id: str, max_points: int = PASS_POINTS, stop: th
             if stop is not None and stop.is_set():
                 return 0
             swaps = [_prepare(db, run_id, column, row, tail.ids[-1], shared) for row, column in batch]
-            swapped = engine.write(lambda writer, swaps=swaps: _swap(writer, run_id, swaps), run_id=run_id)  # type: ignore[misc]
-            swapped.result()
+            swapped = engine.write(lambda writer, swaps=swaps: _swap(writer, run_id, tail.ids[0], swaps), run_id=run_id)  # type: ignore[misc]
+            if not swapped.result():
+                return 0
     engine.write(lambda writer: _forget(writer, run_id, tail.ids), run_id=run_id).result()
     return sum(len(column.steps) for column in tail.columns.values())
 
@@ -324,7 +328,10 @@ def _join_values(points: list[int], old: list[bytes], new: Floats | list[str]) -
     return pack_floats(np.concatenate([*map(unpack_floats, old, points), new]))
 
 
-def _swap(db: Db, run_id: str, swaps: list[_Swap]) -> None:
+def _swap(db: Db, run_id: str, first_id: int, swaps: list[_Swap]) -> bool:
+    """Put new chunks in the place of old ones; False when their inbox is gone: a removed run, or a quicker pass."""
+    if db.execute("SELECT 1 FROM inbox WHERE run_id = ? AND id = ?", (run_id, first_id)).fetchone() is None:
+        return False
     for swap in swaps:
         if swap.old:
             gone = db.execute(
@@ -347,6 +354,7 @@ def _swap(db: Db, run_id: str, swaps: list[_Swap]) -> None:
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(run_id, swap.key_id, swap.place, *swap.chunk) for swap in swaps],
     )
+    return True
 
 
 def _forget(db: Db, run_id: str, ids: list[int]) -> None:

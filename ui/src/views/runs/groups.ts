@@ -19,7 +19,10 @@ const NONE = "(none)";
 /** Runs in their order, under the group each belongs to; `path` makes a folder of every part. */
 export function groupedRows(runs: readonly Run[], by: string | null, closed: ReadonlySet<string>): Row[] {
   if (!by) return runs.map((run) => ({ run, depth: 0 }));
-  return by === "path" ? folders(runs, "", 0, closed) : byValue(runs, by, closed);
+  if (by !== "path") return byValue(runs, by, closed);
+  const found: Row[] = [];
+  folders(runs, "", 0, closed, found);
+  return found;
 }
 
 function byValue(runs: readonly Run[], by: string, closed: ReadonlySet<string>): Row[] {
@@ -39,23 +42,28 @@ function byValue(runs: readonly Run[], by: string, closed: ReadonlySet<string>):
     ));
 }
 
-function folders(runs: readonly Run[], prefix: string, depth: number, closed: ReadonlySet<string>): Row[] {
+function folders(runs: readonly Run[], prefix: string, depth: number, closed: ReadonlySet<string>, into: Row[]): void {
   const inner = new Map<string, Run[]>();
   const here: Run[] = [];
   for (const run of runs) {
-    const rest = run.path.slice(prefix.length).replace(/^\/+/, "");
-    const name = rest.split("/")[0]!;
+    let from = prefix.length;
+    while (run.path[from] === "/") from++;
+    const to = run.path.indexOf("/", from);
+    const name = run.path.slice(from, to < 0 ? undefined : to);
+    const members = inner.get(name);
     if (!name) here.push(run);
-    else if (inner.has(name)) inner.get(name)!.push(run);
+    else if (members) members.push(run);
     else inner.set(name, [run]);
   }
-  const found = [...inner]
-    .sort(([a], [b]) => compareValues(a.toLowerCase(), b.toLowerCase(), false))
-    .flatMap(([name, members]) => {
-      const path = prefix + (prefix ? "/" : "") + name;
-      return rows({ key: path, words: name, depth, runs: members }, closed, () => folders(members, path, depth + 1, closed));
-    });
-  return [...found, ...here.map((run) => ({ run, depth }))];
+  const named = [...inner].map(([name, members]) => ({ name, members, key: name.toLowerCase() }));
+  named.sort((a, b) => compareValues(a.key, b.key, false));
+  for (const { name, members } of named) {
+    const path = prefix + (prefix ? "/" : "") + name;
+    const open = !closed.has(path);
+    into.push({ group: { key: path, words: name, depth, runs: members }, open });
+    if (open) folders(members, path, depth + 1, closed, into);
+  }
+  for (const run of here) into.push({ run, depth });
 }
 
 function rows(group: Group, closed: ReadonlySet<string>, members: () => Row[]): Row[] {
