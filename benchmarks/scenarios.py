@@ -21,6 +21,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter_ns, thread_time_ns
@@ -55,7 +56,8 @@ def family() -> list[Path]:
     found = [Path("/proc/self")]
     for process in found:
         for task in (process / "task").iterdir():
-            found.extend(Path("/proc") / child for child in (task / "children").read_text().split())
+            with suppress(FileNotFoundError):  # that thread has just ended
+                found.extend(Path("/proc") / child for child in (task / "children").read_text().split())
     return found
 
 
