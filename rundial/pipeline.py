@@ -270,7 +270,7 @@ class Pipeline:
         def wanted(meta: dict[str, Any]) -> bool:
             return meta.get("endpoint") == endpoint and not self.closed
 
-        own = frozenset(pipeline.stream for pipeline in list(_live))
+        own = own_streams()
         for sent in sync([self._spool_root], lambda meta: transport, wanted, own, lambda meta: store):
             if sent.records and not self.settings.quiet:
                 say(f"{sent.meta.get('name')}: {sent.records:,} records of an earlier process sent.")
@@ -446,6 +446,11 @@ class Pipeline:
 
 
 _live: weakref.WeakSet[Pipeline] = weakref.WeakSet()
+
+
+def own_streams() -> frozenset[str]:
+    """The streams of this process."""
+    return frozenset(pipeline.stream for pipeline in list(_live))
 
 
 def _after_fork_in_child() -> None:

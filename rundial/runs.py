@@ -20,7 +20,7 @@ from rundial.diagnostics import Counters, Diagnostics, say
 from rundial.events import LEVELS, Ack, Marker, ResumeMode, RunKind, RunStart, RunStatus, RunUpdate, clean_key
 from rundial.exits import Ending, ending_of
 from rundial.metrics import count_failure, log_carefully, moment_of, upcoming_step
-from rundial.pipeline import Pipeline
+from rundial.pipeline import Pipeline, own_streams
 from rundial.summary import Summary
 from rundial.values import plain, step_number
 from rundial.wire import MAX_RECORD_BYTES, encode
@@ -748,26 +748,25 @@ class Run:
         return self._pipeline.diagnostics()
 
     def _start(self, resumes: bool = False) -> None:
-        """Begin delivery. Wait for a configured server's verdict: raises its refusal, goes on from its last step.
+        """Begin delivery. Wait for a configured server's verdict: raises its refusal, goes on from the last step.
 
-        The local server is waited for when it has to know the run, and where that left off.
+        The local server is waited for when it has to know the run, and where that left off. What lies on this machine
+        may be further than what a server has.
         """
         pipeline = self._pipeline
         if pipeline is None:
             return
         asks = self._settings.endpoint is not None or (resumes and local_server() is not None)
         waits = asks and self._settings.mode == "online"
+        left_here = _left_here(self.id) if resumes else None
         pipeline.start(self._meet, awaited=waits)
-        if not waits:
-            return
-        refusal = pipeline.wait_for_verdict(self._settings.init_timeout)
+        refusal = pipeline.wait_for_verdict(self._settings.init_timeout) if waits else None
         if refusal is not None:
             finishing.open_runs.remove(self)
             pipeline.discard()
             raise refusal
-        last_step = (pipeline.worker.run or {}).get("lastStep")
-        if isinstance(last_step, int):
-            self._steps = count(last_step + 1)
+        last_steps = [left_here, (pipeline.worker.run or {}).get("lastStep") if waits else None]
+        self._steps = count(1 + max((step for step in last_steps if isinstance(step, int)), default=-1))
 
     def _meet(self, known: dict[str, Any]) -> None:
         """Take over what the server says about this run."""
@@ -779,6 +778,12 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.name} {self.id} {self.status}>"
+
+
+def _left_here(run_id: str) -> int | None:
+    from rundial.left_off import last_step  # few runs are resumed
+
+    return last_step(run_id, own_streams())
 
 
 def _ignore(record: bytes) -> bool:

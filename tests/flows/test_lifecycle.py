@@ -1,6 +1,7 @@
 """The life of a run as a real server keeps it: names, the best value, markers, resumes and attempts."""
 
 import json
+import textwrap
 
 import pytest
 
@@ -221,6 +222,23 @@ def test_a_resume_without_a_server_arrives_as_one_run(start_server, script):
     run = server.wait_for("offline", lambda row: row["status"] == "completed" and row["points"] == 2)
     assert server.points(run["runId"], "loss") == [(0, 0.0), (1, 1.0)]
     assert len(of(server, "the-run")["attempts"]) == 2
+
+
+@pytest.mark.parametrize("end", ["run.finish()", "os.kill(os.getpid(), 9)", "run.flush(1); os._exit(1)"])
+def test_steps_go_on_without_a_server(start_server, script, end):
+    """Finished, killed or gone with its records on the disk: the next goes on after the last step that is here."""
+    code = """
+        import os
+        import rundial as rd
+        run = rd.init(project="offline", run_id="the-run", resume="continue", quiet=True, mode="offline")
+        for _ in range(5):
+            run.log(loss=1)
+    """
+    for _ in range(3):
+        script(f"{textwrap.dedent(code)}\n{end}").communicate(timeout=60)
+    server = start_server()
+    run = server.wait_for("offline", lambda row: row["points"] == 15)
+    assert [step for step, _ in server.points(run["runId"], "loss")] == list(range(15))
 
 
 def test_a_run_that_is_brought_in_has_its_own_times(lasting_server, live):

@@ -84,7 +84,9 @@ export function valueText(name: string, value: unknown, short = false): string {
     if (kind === "duration") return duration(value * 1000);
     if (kind === "date") return ago(value, Date.now());
     // A parameter is read to be used again, a result to be compared with others.
-    if (name.startsWith(CONFIG) && String(value).length <= 7 && Math.abs(value) >= 1e-3) return String(value);
+    // As it was written, without what arithmetic leaves in the last digits.
+    const written = String(Number(value.toPrecision(12)));
+    if (name.startsWith(CONFIG) && written.length <= 7 && Math.abs(value) >= 1e-3) return written;
     return short ? narrow(value) : number(value);
   }
   if (typeof value === "boolean" && kind === "flag") return value ? "yes" : "no";
