@@ -50,9 +50,12 @@ class ServerProcess:
             env=os.environ | home,
         )
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        found = LISTENING.search(line)
-        assert found, line + self.process.stdout.read()
+        said = b""
+        # It may have something to say of what it finds here before it listens.
+        while not (found := LISTENING.search(said)):
+            line = self.process.stdout.readline()
+            assert line, said
+            said += line
         self.url = found.group(1).decode()
         self.port = int(self.url.rsplit(":", 1)[1])
         self.key = (data / "owner.key").read_text().strip()

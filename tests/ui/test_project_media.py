@@ -74,8 +74,7 @@ def test_pictures_of_all_runs_at_the_same_step(server: Server, page: Page, runs:
     page.get_by_role("button", name="Earlier step").click()
     expect(page.locator("output")).to_have_text("10")
     expect(tile(page, "run-b").locator("figcaption")).to_have_text("run-b")
-    shown = tile(page, "run-c").get_by_role("img").get_attribute("alt")
-    assert shown == "val/samples, step 10, 1"
+    expect(tile(page, "run-c").get_by_role("img")).to_have_attribute("alt", "val/samples, step 10, 1")
     page.reload()
     expect(page.locator("output")).to_have_text("10")
     page.get_by_role("button", name="Next item").click()

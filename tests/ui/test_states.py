@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -75,15 +76,16 @@ def test_a_failing_view_says_why_and_tries_again(server: Server, sturdy: Page) -
 def test_loading_is_said(server: Server, sturdy: Page) -> None:
     """Until the answer comes there is a word instead of a blank."""
     held: list[Route] = []
-    sturdy.route("**/alerts*", lambda route: held.append(route))
+    released = threading.Event()
+    sturdy.route("**/alerts*", lambda route: route.continue_() if released.is_set() else held.append(route))
     LoggedRun(server, "states", "waiting")
     sturdy.goto(f"{server.url}/#/{PROJECT}/alerts")
 
     expect(sturdy.get_by_text("Loading the alerts")).to_be_visible()
 
+    released.set()
     for route in held:
         route.continue_()
-    sturdy.unroute("**/alerts*")
     expect(sturdy.get_by_text("No run has raised an alert.")).to_be_visible()
     sturdy.close()
 
