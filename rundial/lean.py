@@ -26,7 +26,9 @@ def load_msgspec() -> None:
         stand_in.get_type_hints = _get_type_hints  # type: ignore[attr-defined]
         sys.modules["typing_extensions"] = stand_in
         try:
-            import msgspec  # noqa: F401
+            import msgspec  # noqa: F401 - for what it does to sys.modules
+        except ImportError:
+            pass  # it wants more of that module: whoever imports msgspec next finds the real one
         finally:
             del sys.modules["typing_extensions"]
 

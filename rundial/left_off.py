@@ -10,8 +10,10 @@ from pathlib import Path
 from rundial.config import home
 from rundial.errors import WireError
 from rundial.events import Metrics
+from rundial.locks import holder
 from rundial.queue import AbandonedQueue
 from rundial.segments import scan_segment, segment_paths
+from rundial.spool import LOCK_NAME
 from rundial.spool_directories import registered
 from rundial.streams import Meta, folder_meta, rings, stream_folders
 from rundial.wire import Chunk, decode_chunk, unpack_chunk
@@ -29,12 +31,21 @@ def last_step(run_id: str, own: frozenset[str]) -> int | None:
     """
     found = []
     for path in rings():
-        if path.stem not in own:
+        if path.stem not in own and not _lives(path):
             found.append(_highest(_in_ring(path, run_id)))
     for folder in stream_folders(registered()):
-        if folder.name not in own and _belongs(folder_meta(folder) or {}, run_id):
-            found.append(_highest(_in_folder(folder)))
+        if folder.name in own or not _belongs(folder_meta(folder) or {}, run_id) or _lives(folder / LOCK_NAME):
+            continue
+        found.append(_highest(_in_folder(folder)))
     return max((step for step in found if step is not None), default=None)
+
+
+def _lives(locked: Path) -> bool:
+    """Whether the process that logs there is still at it, as another rank of the run is: it left nothing."""
+    try:
+        return holder(locked) == "owner"
+    except OSError:
+        return False  # gone meanwhile, or not to be read
 
 
 def _belongs(meta: Meta, run_id: str) -> bool:

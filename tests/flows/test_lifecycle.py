@@ -2,8 +2,11 @@
 
 import json
 import textwrap
+from pathlib import Path
 
 import pytest
+
+from rundial.locks import holder
 
 OPEN = """
     import json, sys
@@ -239,6 +242,27 @@ def test_steps_go_on_without_a_server(start_server, script, end):
     server = start_server()
     run = server.wait_for("offline", lambda row: row["points"] == 15)
     assert [step for step, _ in server.points(run["runId"], "loss")] == list(range(15))
+
+
+def test_a_resumed_run_keeps_its_locks_and_counts_no_living_process(script):
+    """Two processes attach to one run at a time: the second does not go on from the first, and both stay owners."""
+    code = """
+        import sys
+        import rundial as rd
+        run = rd.init(project="offline", run_id="the-run", resume="allow", quiet=True, mode="offline")
+        for _ in range(5):
+            run.log(loss=1)
+        run.flush(1)
+        print(next(run._steps), run._pipeline.queue.path, run._pipeline.spool.folder / "lock", flush=True)
+        sys.stdin.read()
+    """
+    processes = [script(code), script(code)]
+    for process in processes:
+        step, *locked = process.stdout.readline().decode().split()
+        assert step == "5"
+        assert [holder(Path(path)) for path in locked] == ["owner", "owner"]
+    for process in processes:
+        process.communicate(timeout=30)
 
 
 def test_a_run_that_is_brought_in_has_its_own_times(lasting_server, live):

@@ -1,6 +1,7 @@
 """Importing Rundial costs next to nothing."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -74,3 +75,20 @@ def test_importing_does_nothing(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=True)
     assert not (tmp_path / "home").exists()
     assert list((tmp_path / "work").iterdir()) == []
+
+
+def test_a_msgspec_that_wants_more_of_typing_extensions_gets_it(tmp_path):
+    """Another version may ask for another name: it is the real one then, and Rundial is imported all the same."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.abc, sys\n"
+        "class Greedy(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'msgspec':\n"
+        "            from typing_extensions import NamedTuple, get_type_hints\n"
+        "            sys.meta_path.remove(self)\n"
+        "sys.meta_path.insert(0, Greedy())\n"
+    )
+    code = "import rundial, sys, typing_extensions; print(typing_extensions.__file__ is not None, rundial.__version__)"
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, timeout=60)
+    assert answer.stdout.startswith("True"), answer.stderr
